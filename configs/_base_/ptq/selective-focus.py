@@ -1,0 +1,23 @@
+# Selective Focus: net-wise tuning of the weights on the confidence-masked loss over the selected heads (Eq. 6), with selection
+# re-ranked from noise-score curves. Bits are in the files selective-focus_w*a*.py.
+ptq_model = dict(
+    type="mmsf.QuantWrapper",
+    quantizer=dict(scheme="strict", profile="academic", learn_activation_scale=True),
+    loss=dict(type="mmsf.SelectiveFocusLoss", confidence_weight=2.0, focus_power=1.0),
+)
+ptq_train_cfg = dict(
+    type="mmsf.PTQLoop",
+    max_iters=1000,
+    weight_range=dict(type="mmsf.MSERange"),
+    activation_range=dict(type="mmsf.MSERange"),
+    curves=dict(levels=12, span=(0.1, 10.0), frames=64, draws=4),
+)
+ptq_optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="Adam", lr=2e-4),
+)
+ptq_param_scheduler = [dict(type="CosineAnnealingLR", T_max=1000, by_epoch=False)]
+custom_hooks = [
+    dict(type="mmsf.SensitivityHook", interval=50),
+    dict(type="mmsf.ResultHook", method="selective-focus", preset="selective-focus"),
+]

@@ -1,0 +1,6 @@
+"""mmsf: post-training quantization of lane detectors that keeps an eye on the lanes."""
+
+from mmsf import registry
+from mmsf.version import __version__
+
+__all__ = ["__version__", "registry"]

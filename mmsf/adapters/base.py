@@ -1,0 +1,68 @@
+"""What an adapter is: the one place that knows a family's outputs."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from mmsf.lanes.lane import Lane
+
+
+@dataclass
+class HeadOutputs:
+    """A detector's raw outputs, sorted by what they mean.
+
+    Attributes:
+        semantics: Head name -> (B, ...) numbers that place lanes.
+        confidences: Name -> (B, ...) probabilities in [0, 1].
+        constants: What decoding needs besides; never tuned and never perturbed.
+    """
+
+    semantics: dict[str, Tensor]
+    confidences: dict[str, Tensor]
+    constants: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Adapter(ABC):
+    """Splits the raw outputs of one model family into heads and decodes heads into lanes.
+
+    Attributes:
+        semantic_heads: Names of the semantic heads, in the order of reports.
+    """
+
+    semantic_heads: tuple[str, ...] = ()
+
+    @abstractmethod
+    def split(self, raw: dict[str, Tensor]) -> HeadOutputs:
+        """Sort raw outputs into heads; differentiable, and nothing that decoding needs is lost.
+
+        Args:
+            raw: What the detector's ``forward(mode="tensor")`` returns.
+
+        Returns:
+            The heads.
+        """
+
+    @abstractmethod
+    def gate(self, heads: HeadOutputs, name: str) -> Tensor:
+        """The confidence that gates a semantic head.
+
+        Args:
+            heads: The heads.
+            name: One of ``semantic_heads``.
+
+        Returns:
+            Probabilities that broadcast to ``heads.semantics[name]``.
+        """
+
+    @abstractmethod
+    def decode(self, heads: HeadOutputs, metas: list[dict]) -> list[list[Lane]]:
+        """Decode heads into lanes.
+
+        Args:
+            heads: The heads of B images.
+            metas: Metainfo of each image; at least ``ori_shape``, (height, width) of the original image in pixels.
+
+        Returns:
+            The lanes of each image, in pixels of the original image.
+        """

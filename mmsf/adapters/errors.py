@@ -1,0 +1,34 @@
+"""How far a quantized model's heads are from the float model's."""
+
+from torch import Tensor
+
+from mmsf.adapters.base import Adapter, HeadOutputs
+
+
+def semantic_error(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, name: str, focus_power: float) -> Tensor:
+    """Mean over the head's elements of ``(C^focus_power * (S_output - S_target))^2``, the semantic term of Eq. 6.
+
+    The paper leaves the reduction of the Frobenius norm open; with a mean, heads of any size weigh alike.
+
+    Args:
+        adapter: Knows which confidence gates the head.
+        target: Heads of the float model (the confidence is taken from it).
+        output: Heads of the quantized, or perturbed, model.
+        name: The semantic head.
+        focus_power: 1 is the paper's; 0.5 the exact expectation under a Bernoulli mask; 0 no focus (Eq. 1).
+
+    Returns:
+        Scalar.
+
+    Source:
+        Selective Focus, Eq. 5 and 6.
+    """
+    difference = output.semantics[name] - target.semantics[name]
+    if focus_power:
+        difference = adapter.gate(target, name) ** focus_power * difference
+    return difference.square().mean()
+
+
+def confidence_error(target: HeadOutputs, output: HeadOutputs, name: str) -> Tensor:
+    """Mean of ``(C_output - C_target)^2``, the confidence term of Eq. 6 without its weight; scalar."""
+    return (output.confidences[name] - target.confidences[name]).square().mean()

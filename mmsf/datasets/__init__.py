@@ -1,0 +1,21 @@
+"""Datasets and transforms."""
+
+from mmsf.datasets.augmentation import PhotometricJitter, RandomAffine, RandomFlip
+from mmsf.datasets.base import LaneDataset
+from mmsf.datasets.culane import CULaneDataset
+from mmsf.datasets.loading import LoadImage, PackLaneInputs
+from mmsf.datasets.tusimple import TuSimpleDataset
+from mmsf.datasets.unlabelled import CalibrationDataset, ImageFolderDataset
+
+__all__ = [
+    "CULaneDataset",
+    "CalibrationDataset",
+    "ImageFolderDataset",
+    "LaneDataset",
+    "LoadImage",
+    "PackLaneInputs",
+    "PhotometricJitter",
+    "RandomAffine",
+    "RandomFlip",
+    "TuSimpleDataset",
+]

@@ -1,0 +1,79 @@
+"""Reading images: whole ones only, and every one below a folder."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmsf.errors import UserError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_END_OF_IMAGE, _START_OF_SCAN = b"\xff\xd9", b"\xff\xda"
+
+
+class CorruptImageError(UserError):
+    """A file that is no whole image."""
+
+
+def _is_cut(content: bytes) -> bool:
+    """Whether a JPEG ends early. Some decoders fill the missing part with grey and say nothing.
+
+    After the last start of scan an end-of-image marker must follow; inside a scan these two bytes never stand together.
+    """
+    return content.startswith(b"\xff\xd8") and content.rfind(_END_OF_IMAGE) < content.rfind(_START_OF_SCAN)
+
+
+def read_image(path: str | Path, mode: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """Read an image as OpenCV does, and make sure that it is whole.
+
+    Args:
+        path: The file.
+        mode: How OpenCV shall decode it.
+
+    Returns:
+        (H, W, 3) uint8 blue, green, red.
+
+    Raises:
+        CorruptImageError: The file is cut short or no image.
+        UserError: The file cannot be read.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read image {path}: {error.strerror}; check the data root and the list") from error
+    image = None if not content or _is_cut(content) else cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+    if image is None:
+        raise CorruptImageError(f"{path} is truncated or no image; replace it or take it out")
+    return image
+
+
+def is_whole(path: str | Path) -> bool:
+    """Whether an image can be read to its end; faster than `read_image`, which says the same.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    try:
+        read_image(path, cv2.IMREAD_REDUCED_COLOR_8)
+    except CorruptImageError:
+        return False
+    return True
+
+
+def find_images(root: str | Path) -> list[Path]:
+    """All images below a folder, sorted by their path, so the order does not depend on the file system.
+
+    Args:
+        root: The folder; its sub-folders are searched too, hidden files are not.
+
+    Raises:
+        UserError: There is no such folder, or no image in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"image folder {root} does not exist; give a folder of images")
+    found = [path for path in root.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file()]
+    found = [path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts)]
+    if not found:
+        raise UserError(f"no image in {root} (looked for {', '.join(ENDINGS)}); give a folder of images")
+    return sorted(found, key=lambda path: path.relative_to(root).parts)

@@ -1,0 +1,107 @@
+"""From a frame of a dataset to the network's input, and to what the runner passes on."""
+
+import cv2
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from PIL import Image
+
+from mmsf.datasets.images import read_image
+from mmsf.errors import UserError
+from mmsf.registry import TRANSFORMS
+
+
+def resize(image: np.ndarray, scale: tuple[int, int], backend: str) -> np.ndarray:
+    """Resize an image as a model's original does.
+
+    Args:
+        image: (H, W, 3) uint8.
+        scale: Width and height, pixels.
+        backend: ``cv2``: four neighbours, also when shrinking. ``pil``: bilinear over all pixels that fall into a new one.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    if backend == "cv2":
+        return cv2.resize(image, scale, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(Image.fromarray(image).resize(scale, Image.Resampling.BILINEAR))
+
+
+@TRANSFORMS.register_module()
+class LoadImage:
+    """Read the frame, resize it, and scale the lanes with it.
+
+    Adds ``img`` (uint8, blue, green, red), ``ori_shape``, ``img_shape``, ``scale_factor`` (x, y) and, with labels,
+    ``input_lines``: ``lines`` times the scale factor, as the detectors' own decoding takes it.
+
+    Args:
+        scale: Width and height of the network's input, pixels; None keeps the image's size.
+        backend: ``cv2`` or ``pil``, see `resize`.
+        cache: Keep every resized image in memory, which training on a small data set gains from. A data loader's worker
+            process has a cache of its own; ``persistent_workers=True`` keeps it from one epoch to the next.
+
+    Raises:
+        UserError: The image is missing or truncated.
+    """
+
+    def __init__(self, scale: tuple[int, int] | None = None, backend: str = "cv2", cache: bool = False) -> None:
+        if backend not in ("cv2", "pil"):
+            raise UserError(f"backend={backend!r} is neither 'cv2' nor 'pil'")
+        self.scale = None if scale is None else (int(scale[0]), int(scale[1]))
+        self.backend = backend
+        self.cache: dict[str, tuple[np.ndarray, tuple[int, int]]] | None = {} if cache else None
+
+    def __call__(self, results: dict) -> dict:
+        """Add the image to a frame."""
+        image, shape = self._load(results["img_path"])
+        results.update(img=image, ori_shape=shape, img_shape=image.shape[:2])
+        results["scale_factor"] = (image.shape[1] / shape[1], image.shape[0] / shape[0])
+        if "lines" in results:
+            results["input_lines"] = [np.asarray(line) * results["scale_factor"] for line in results["lines"]]
+        return results
+
+    def _load(self, path: str) -> tuple[np.ndarray, tuple[int, int]]:
+        if self.cache is not None and path in self.cache:
+            return self.cache[path]
+        image = read_image(path)
+        loaded = (image if self.scale is None else resize(image, self.scale, self.backend)), image.shape[:2]
+        if self.cache is not None:
+            loaded[0].setflags(write=False)
+            self.cache[path] = loaded
+        return loaded
+
+    def __repr__(self) -> str:
+        return f"LoadImage(scale={self.scale}, backend={self.backend!r}, cache={self.cache is not None})"
+
+
+@TRANSFORMS.register_module()
+class PackLaneInputs:
+    """Make what the runner passes on: ``inputs`` (3, H, W) uint8 and ``data_samples``, a `DetDataSample`.
+
+    ``gt_instances`` holds ``lines`` (pixels of the original image) and ``input_lines`` (pixels of the network's input); a
+    frame without labels has none.
+    """
+
+    keys = (
+        "img_path",
+        "relative_path",
+        "sample_idx",
+        "ori_shape",
+        "img_shape",
+        "scale_factor",
+        "category",
+        "h_samples",
+    )
+
+    def __call__(self, results: dict) -> dict:
+        """Pack one frame."""
+        sample = DetDataSample(metainfo={key: results[key] for key in self.keys if key in results})
+        if "lines" in results:
+            lines = [np.asarray(line, np.float64) for line in results["lines"]]
+            sample.gt_instances = InstanceData(lines=lines, input_lines=results["input_lines"])
+        inputs = torch.from_numpy(np.ascontiguousarray(results["img"].transpose(2, 0, 1)))
+        return {"inputs": inputs, "data_samples": sample}
+
+    def __repr__(self) -> str:
+        return "PackLaneInputs()"

@@ -1,0 +1,9 @@
+"""The MMEngine side: wrapper, loop, hooks."""
+
+from mmsf.engine import storage
+from mmsf.engine.loop import PTQLoop
+from mmsf.engine.result_hook import ResultHook
+from mmsf.engine.sensitivity_hook import SensitivityHook
+from mmsf.engine.wrapper import QuantWrapper
+
+__all__ = ["PTQLoop", "QuantWrapper", "ResultHook", "SensitivityHook", "storage"]

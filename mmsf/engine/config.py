@@ -1,0 +1,129 @@
+"""Configs of command lines: read them, point them at data, put a preset on a float config."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from mmsf.errors import UserError
+
+_ROOTED = ("train_dataloader", "val_dataloader", "test_dataloader", "calibration_dataloader", "val_evaluator", "test_evaluator")
+
+# What a PTQ config adds to its two bases, a float config and a preset.
+PTQ_LINES = """\
+model = dict(_delete_=True, detector=_base_.model, input_size=_base_.input_size, **_base_.ptq_model)
+train_dataloader = dict(_delete_=True, **_base_.calibration_dataloader)
+train_cfg = dict(_delete_=True, **_base_.ptq_train_cfg)
+optim_wrapper = dict(_delete_=True, **_base_.ptq_optim_wrapper)
+param_scheduler = _base_.ptq_param_scheduler
+"""
+
+
+def read_config(path: str | Path) -> Config:
+    """Read a config file.
+
+    Raises:
+        UserError: It is missing or cannot be read.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"config {path} does not exist")
+    try:
+        return Config.fromfile(str(path))
+    except Exception as error:  # a config is a program: it may raise anything
+        raise UserError(f"config {path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def preset_files(folder: Path) -> dict[str, Path]:
+    """Name of each preset and bits, such as 'selective-focus_w4a4', to its file."""
+    return {path.stem: path for path in sorted(folder.glob("*_w*a*.py"))}
+
+
+def with_preset(float_config: str | Path, preset: str, bits: str, presets: Path) -> Config:
+    """The PTQ config of a float config and a preset: the same lines that stand in ``configs/ptq``.
+
+    Args:
+        float_config: Path of the float config.
+        preset: Name of the preset.
+        bits: Such as 'w4a4'.
+        presets: Folder of the presets.
+
+    Raises:
+        UserError: There is no such preset, or the config is no float config.
+    """
+    known = preset_files(presets)
+    name = f"{preset}_{bits.lower()}"
+    if name not in known:
+        raise UserError(f"no preset {preset!r} at {bits!r}; known: {', '.join(known)}")
+    given = read_config(float_config)
+    if _is_ptq(given):
+        raise UserError(f"{float_config} is a PTQ config already; --preset and --bits go with a float config")
+    for key in ("model", "calibration_dataloader", "input_size"):
+        if key not in given:
+            raise UserError(f"{float_config} lacks {key!r}, which quantization needs")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{Path(float_config).stem}_{name}.py"
+        path.write_text(f"_base_ = [{str(Path(float_config).resolve())!r}, {str(known[name].resolve())!r}]\n{PTQ_LINES}")
+        return read_config(path)
+
+
+def require_ptq(cfg: Config, path: str | Path) -> None:
+    """Refuse a config that quantizes nothing.
+
+    Raises:
+        UserError: It is a float config.
+    """
+    if not _is_ptq(cfg):
+        raise UserError(f"{path} is a float config; give --preset NAME --bits wXaY with it, or a config of configs/ptq")
+
+
+def _is_ptq(cfg: Config) -> bool:
+    return str(cfg.get("model", {}).get("type", "")).rpartition(".")[2] == "QuantWrapper"
+
+
+def apply_options(cfg: Config, options: dict[str, Any]) -> None:
+    """Merge ``--cfg-options``; ``data_root`` and ``calibration_root`` reach every dataloader and evaluator."""
+    options = dict(options)
+    data_root, calibration_root = options.pop("data_root", None), options.pop("calibration_root", None)
+    cfg.merge_from_dict(options)
+    set_roots(cfg, data_root, [calibration_root] if isinstance(calibration_root, str) else calibration_root)
+
+
+def set_roots(cfg: Config, data_root: str | None, calibration_root: list[str] | None) -> None:
+    """Point every dataloader and evaluator at other folders, in place.
+
+    Args:
+        cfg: The config, parsed: its dataloaders already hold the old values.
+        data_root: Folder of the data set; a folder below the old one is looked for at the same place below the new one.
+            None leaves it.
+        calibration_root: Further folders of calibration images; None leaves them.
+    """
+    holders = [holder for name in _ROOTED for holder in _dicts(cfg.get(name))]
+    if data_root is not None:
+        old = str(cfg.get("data_root", "")).rstrip("/") + "/"
+        for holder in holders:
+            if "data_root" in holder:
+                holder["data_root"] = _moved(holder["data_root"], old, data_root) or data_root
+            if "calibration_root" in holder:
+                holder["calibration_root"] = [_moved(root, old, data_root) or root for root in holder["calibration_root"]]
+        cfg.data_root = data_root
+    if calibration_root is not None:
+        for holder in holders:
+            if "calibration_root" in holder:
+                holder["calibration_root"] = calibration_root
+        cfg.calibration_root = calibration_root
+
+
+def _moved(path: str, old: str, new: str) -> str | None:
+    """``path`` below ``new`` where it stood below ``old``; None where it did not."""
+    return f"{new.rstrip('/')}/{path[len(old):]}" if old != "/" and path.startswith(old) else None
+
+
+def _dicts(value: object) -> Iterator[ConfigDict]:
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _dicts(item)

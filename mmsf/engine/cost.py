@@ -1,0 +1,35 @@
+"""What a tuning iteration costs, in plain float forward and backward passes of the same batch."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class IterationCost:
+    """Times some iterations, each next to the float network's forward and backward on the same mini-batch.
+
+    Args:
+        iterations: Iterations of the run.
+        samples: How many of them are timed, evenly spread; the first iteration, which warms up, is not among them.
+    """
+
+    def __init__(self, iterations: int, samples: int) -> None:
+        step = max(1, iterations // (samples + 1))
+        self._sampled = set(range(step, iterations, step)[:samples]) if samples else set()
+        self.pairs: list[tuple[float, float]] = []
+
+    @contextmanager
+    def sampling(self, iteration: int, float_step: Callable[[], None]) -> Iterator[None]:
+        """Time the block, and ``float_step`` after it, if this iteration is one of those."""
+        begun = time.perf_counter()
+        yield
+        if iteration in self._sampled:
+            between = time.perf_counter()
+            float_step()
+            self.pairs.append((between - begun, time.perf_counter() - between))
+
+    @property
+    def ratio(self) -> float | None:
+        """Median of iteration time / float forward and backward time; None if nothing was timed."""
+        return statistics.median(a / b for a, b in self.pairs) if self.pairs else None

@@ -1,0 +1,283 @@
+"""The loop of post-training quantization: the phases before tuning, tuning, and evaluation of every stage."""
+
+import time
+from contextlib import contextmanager
+
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import BaseLoop
+from torch.utils.data import DataLoader
+
+from mmsf.adapters.errors import semantic_error
+from mmsf.engine.calibration import CalibrationFrames
+from mmsf.engine.cost import IterationCost
+from mmsf.engine.progress import with_progress
+from mmsf.engine.recorder import LaneRecorder
+from mmsf.engine.storage import WHOLE_OR_ABSENT, check_same_file, file_hash
+from mmsf.engine.wrapper import QuantWrapper
+from mmsf.errors import UserError
+from mmsf.lanes.distortion import DistortionRule
+from mmsf.quantization import RangeEstimator
+from mmsf.registry import LOOPS, TASK_UTILS
+from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
+
+@LOOPS.register_module()
+class PTQLoop(BaseLoop):
+    """Ranges, float outputs, curves, tuning, and the Runner's validation for the float, calibrated and quantized model.
+
+    Args:
+        runner: The runner.
+        dataloader: Calibration frames, images only; its batch size is the tuning batch's.
+        max_iters: Tuning iterations; 0 stops after range estimation.
+        weight_range: Config of the range estimator of weights.
+        activation_range: Config of the range estimator of activations.
+        curves: Arguments of `CurveSettings`.
+        distortion: Arguments of `DistortionRule`.
+        cost_samples: How often the iteration is timed against the float network's forward and backward.
+
+    Attributes:
+        frames: The calibration frames.
+        curves: Semantic head -> noise-score curve.
+        stages: Stage -> metrics of the validation.
+        errors: 'before' and 'after' tuning -> head -> semantic error on the calibration frames.
+        seconds: Phase -> seconds.
+    """
+
+    def __init__(
+        self,
+        runner,
+        dataloader: DataLoader | dict,
+        max_iters: int,
+        weight_range: dict,
+        activation_range: dict,
+        curves: dict | None = None,
+        distortion: dict | None = None,
+        cost_samples: int = 5,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        if max_iters < 0:
+            raise UserError(f"max_iters must not be negative; got {max_iters}")
+        self._max_iters = max_iters
+        self._iter = 0
+        self.weight_range: RangeEstimator = TASK_UTILS.build(weight_range)
+        self.activation_range: RangeEstimator = TASK_UTILS.build(activation_range)
+        self.curve_settings = CurveSettings(**(curves or {}))
+        self.rule = DistortionRule(**(distortion or {}))
+        self.cost = IterationCost(max_iters, cost_samples)
+        self.has_ranges = False
+        self.curves: dict[str, NoiseScoreCurve] = {}
+        self.stages: dict[str, dict] = {}
+        self.errors: dict[str, dict[str, float]] = {}
+        self.lanes: dict[str, dict[str, list]] = {}
+        self.seconds: dict[str, float] = {}
+        self.frames: CalibrationFrames | None = None
+        runner.register_hook(_LoopState(self), priority="NORMAL")
+
+    # What MMEngine's hooks ask of a train loop.
+    max_epochs = 1
+    epoch = 0
+
+    @property
+    def _epoch(self) -> int:
+        return 0
+
+    @_epoch.setter
+    def _epoch(self, value: int) -> None:
+        """One calibration is one epoch, whatever a checkpoint says."""
+
+    @property
+    def max_iters(self) -> int:
+        """Tuning iterations."""
+        return self._max_iters
+
+    @property
+    def iter(self) -> int:
+        """Iterations done."""
+        return self._iter
+
+    @property
+    def model(self) -> QuantWrapper:
+        """The wrapper, without a wrapper for several processes around it."""
+        model = self.runner.model
+        return model.module if is_model_wrapper(model) else model
+
+    def run(self) -> torch.nn.Module:
+        """The recipe."""
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        with self.timed("loading"):
+            self.frames = CalibrationFrames.collect(self.dataloader)
+        self.evaluate("float")
+        if not self.has_ranges:
+            self.estimate_ranges()
+            self.save("ranges.pth")
+        self.evaluate("calibrated")
+        self.keep_float_outputs()
+        if not self.curves:
+            self.measure_curves()
+            self.save("curves.pth")
+        self.tune()
+        self.evaluate("quantized")
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def estimate_ranges(self) -> None:
+        """One float pass over the calibration frames, then every range."""
+        network = self.model.quantized
+        with self.timed("ranges"), torch.no_grad():
+            with network.observing() as histograms:
+                for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "ranges"):
+                    self.model.quantized_raw(self.preprocess(batch)["inputs"])
+            network.set_ranges(histograms, self.weight_range, self.activation_range)
+        self.has_ranges = True
+
+    def keep_float_outputs(self) -> None:
+        """Raw outputs of the float model for every calibration frame, computed once."""
+        with self.timed("float outputs"):
+            batches = with_progress(self.frames.batches(), self.frames.number_of_batches, "float outputs")
+            raws = [self.model.float_raw(self.preprocess(batch)["inputs"]) for batch in batches]
+            self.model.kept_outputs = {name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]}
+
+    def quantized_outputs(self, index: list[int] | None = None) -> dict[str, torch.Tensor]:
+        """Raw outputs of the quantized model for calibration frames (all of them by default)."""
+        with torch.no_grad():
+            raws = [self.model.quantized_raw(self.preprocess(b)["inputs"]) for b in self.frames.batches(index)]
+        return {name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]}
+
+    def measure_curves(self) -> None:
+        """Noise-score curves, from the frames' kept float outputs and the calibrated model's errors."""
+        index = list(range(min(len(self.frames), self.curve_settings.frames)))
+        generator = torch.Generator().manual_seed(self.runner.seed)
+        with self.timed("curves"):
+            self.curves = measure_curves(
+                self.model.adapter,
+                self.model.adapter.split({n: t[index] for n, t in self.model.kept_outputs.items()}),
+                self.model.adapter.split(self.quantized_outputs(index)),
+                [self.frames.samples[i].metainfo for i in index],
+                self.curve_settings,
+                self.rule,
+                self.model.loss_function.focus_power,
+                generator,
+            )
+
+    def tune(self) -> None:
+        """Iterations of the optimizer, through the Runner's hooks."""
+        if "before" not in self.errors:
+            self.errors["before"] = self.semantic_errors()
+        with self.timed("tuning"):
+            while self._iter < self._max_iters:
+                self.run_iter(self.frames.tuning_batch(self._iter, self.runner.seed))
+        self.errors["after"] = self.semantic_errors()
+
+    def run_iter(self, data_batch: dict) -> None:
+        """One iteration on a mini-batch."""
+        self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
+        with self.cost.sampling(self._iter, lambda: self.float_step(data_batch)):
+            outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs)
+        self._iter += 1
+
+    def float_step(self, data_batch: dict) -> None:
+        """Forward and backward of the float network on a mini-batch: the yardstick of the iteration's cost."""
+        detector = self.model.float_detector
+        parameters = list(detector.parameters())
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        raw = detector(self.preprocess(data_batch)["inputs"], mode="tensor")
+        sum(tensor.square().mean() for tensor in raw.values() if tensor.is_floating_point()).backward()
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+    def semantic_errors(self) -> dict[str, float]:
+        """Semantic error of each head over all calibration frames."""
+        adapter, loss = self.model.adapter, self.model.loss_function
+        target = adapter.split(self.model.kept_outputs)
+        output = adapter.split(self.quantized_outputs())
+        return {n: semantic_error(adapter, target, output, n, loss.focus_power).item() for n in adapter.semantic_heads}
+
+    def evaluate(self, stage: str) -> None:
+        """The Runner's validation of one stage, unless a resumed run has it already."""
+        if stage in self.stages or self.runner.val_loop is None:
+            return
+        self.runner.logger.info(f"evaluating the {stage} model")
+        self.model.predicts_in_float = stage == "float"
+        recorder = LaneRecorder(self.lanes.setdefault(stage, {}))
+        evaluator: Evaluator = self.runner.val_loop.evaluator
+        evaluator.metrics.append(recorder)
+        try:
+            with self.timed(f"evaluation, {stage}"):
+                metrics = self.runner.val_loop.run()
+        finally:
+            evaluator.metrics.remove(recorder)
+            self.model.predicts_in_float = False
+        self.stages[stage] = {name: float(value) for name, value in metrics.items()}
+        self.runner.model.train()
+
+    def preprocess(self, data_batch: dict) -> dict:
+        """The model's own preprocessing of a batch, on the model's device."""
+        return self.model.data_preprocessor(data_batch, training=False)
+
+    def save(self, filename: str) -> None:
+        """Write a checkpoint of the run as it stands."""
+        self.runner.save_checkpoint(
+            self.runner.work_dir,
+            filename,
+            meta=dict(epoch=0, iter=self._iter),
+            by_epoch=False,
+            backend_args=WHOLE_OR_ABSENT,
+        )
+
+    @contextmanager
+    def timed(self, phase: str):
+        """Add the block's wall time to ``seconds``."""
+        begun = time.perf_counter()
+        yield
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begun
+
+    def state_dict(self) -> dict:
+        """What a resumed run needs besides weights and optimizer."""
+        path = self.runner.cfg.model.get("float_checkpoint")
+        return {
+            "float_checkpoint_hash": None if path is None else file_hash(path),
+            "has_ranges": self.has_ranges,
+            "curves": {name: curve.as_dict() for name, curve in self.curves.items()},
+            "stages": self.stages,
+            "errors": self.errors,
+            "lanes": self.lanes,
+            "seconds": dict(self.seconds),
+            "cost": self.cost.pairs,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take up a run where it was saved.
+
+        Raises:
+            UserError: The float checkpoint is another file.
+        """
+        path = self.runner.cfg.model.get("float_checkpoint")
+        if path is not None and state["float_checkpoint_hash"] is not None:
+            check_same_file(path, state["float_checkpoint_hash"])
+        self.has_ranges = state["has_ranges"]
+        self.curves = {name: NoiseScoreCurve.fit(c["loss"], c["raw_score"]) for name, c in state["curves"].items()}
+        self.stages, self.errors, self.lanes = state["stages"], state["errors"], state["lanes"]
+        self.seconds = state["seconds"]
+        self.cost.pairs = [tuple(pair) for pair in state["cost"]]
+
+
+class _LoopState(Hook):
+    """Sends the loop's state through checkpoints."""
+
+    def __init__(self, loop: PTQLoop) -> None:
+        self.loop = loop
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint["ptq"] = self.loop.state_dict()
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if "ptq" in checkpoint:
+            self.loop.load_state_dict(checkpoint["ptq"])

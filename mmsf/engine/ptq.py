@@ -1,0 +1,76 @@
+"""One run of quantization, from a config to the results, as `tools/ptq.py` starts it."""
+
+import json
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmsf.engine.config import apply_options, read_config, require_ptq, set_roots, with_preset
+from mmsf.engine.storage import newest_checkpoint
+from mmsf.errors import UserError
+
+
+def quantize(
+    config: str | Path,
+    *,
+    checkpoint: str | None = None,
+    data_root: str | None = None,
+    calibration_root: list[str] | None = None,
+    preset: str | None = None,
+    bits: str | None = None,
+    presets: Path | None = None,
+    bit_plan: str | None = None,
+    work_dir: str | None = None,
+    resume: bool = False,
+    launcher: str = "none",
+    options: dict | None = None,
+) -> Runner:
+    """Quantize the detector of a config; arguments as `tools/ptq.py` has them.
+
+    Args:
+        presets: Folder of the presets, for ``preset``.
+
+    Returns:
+        The runner, its loop done.
+
+    Raises:
+        UserError: A wrong argument, config or file.
+    """
+    if (preset is None) != (bits is None):
+        raise UserError("--preset and --bits go together")
+    cfg = read_config(config) if preset is None else with_preset(config, preset, bits, presets)
+    apply_options(cfg, options or {})
+    set_roots(cfg, data_root, calibration_root)
+    require_ptq(cfg, config)
+    if checkpoint is not None:
+        cfg.model.float_checkpoint = str(Path(checkpoint).resolve())
+    if cfg.model.get("float_checkpoint") is None:
+        raise UserError("there are no float weights; give --checkpoint FILE")
+    if not Path(cfg.model.float_checkpoint).is_file():
+        raise UserError(f"checkpoint {checkpoint or cfg.model.float_checkpoint} is not there; give the path of a checkpoint file")
+    if bit_plan is not None:
+        _add_bit_plan(cfg, bit_plan)
+    name = Path(config).stem if preset is None else f"{Path(config).stem}_{bits.lower()}_{preset}"
+    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / name)
+    cfg.launcher = launcher
+    cfg.resume = False
+    cfg.load_from = None
+    if resume:
+        newest = newest_checkpoint(cfg.work_dir)
+        if newest is not None:
+            cfg.resume, cfg.load_from = True, str(newest)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    return runner
+
+
+def _add_bit_plan(cfg: Config, path: str) -> None:
+    try:
+        plan = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"bit plan {path} cannot be read: {error}") from error
+    plan = plan.get("bit_plan", plan) if isinstance(plan, dict) else plan
+    if not isinstance(plan, dict):
+        raise UserError(f"bit plan {path} must be a JSON object: layer -> [weight bits, activation bits]")
+    cfg.model.quantizer.overrides = {**cfg.model.quantizer.get("overrides", {}), **plan}

@@ -1,0 +1,139 @@
+"""What a finished run leaves: quantized.pth, summary.json, sensitivity.json, overlays, report.html."""
+
+import json
+import platform
+import resource
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+
+from mmsf.engine.quantized_file import write_quantized
+from mmsf.evaluation import agreement
+from mmsf.files import whole_or_absent
+from mmsf.registry import HOOKS
+from mmsf.version import __version__
+from mmsf.visualization import Frame, results_table, write_overlays, write_report
+
+_PACKAGES = ("torch", "numpy", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "mmengine", "mmcv", "mmcv-lite", "mmdet")
+
+
+@HOOKS.register_module()
+class ResultHook(Hook):
+    """Writes the results of a `PTQLoop` into the work directory when it has ended.
+
+    Args:
+        method: Name of the method, for the summary.
+        preset: Name of the preset, for the summary.
+        overlays: Evaluation frames to draw: those where the quantized model agrees least with the float one.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, method: str, preset: str, overlays: int = 6) -> None:
+        self.method, self.preset, self.overlays = method, preset, overlays
+
+    @master_only
+    def after_train(self, runner) -> None:
+        """Write everything; print the table."""
+        folder = Path(runner.work_dir)
+        write_quantized(folder / "quantized.pth", runner.train_loop.model, runner.cfg)
+        summary, sensitivity = self.summary(runner), self.sensitivity(runner)
+        _write_json(folder / "summary.json", summary)
+        _write_json(folder / "sensitivity.json", sensitivity)
+        pictures = write_overlays(folder / "overlays", self._frames(runner)) if runner.train_loop.lanes else []
+        write_report(folder / "report.html", summary, sensitivity, pictures)
+        runner.logger.info(f"results in {folder}\n{results_table(summary)}")
+
+    def summary(self, runner) -> dict:
+        """`summary.json`."""
+        loop, network = runner.train_loop, runner.train_loop.model.quantized
+        uniform = network.uniform_bits
+        history = self._history(runner)
+        selected = [set(entry["selected"]) for entry in history]
+        summary = {
+            "method": self.method,
+            "preset": self.preset,
+            "profile": network.profile.name,
+            "scheme": network.settings.scheme,
+            "weight_bits": uniform.as_list()[0],
+            "activation_bits": uniform.as_list()[1],
+            "bit_plan": {name: bits.as_list() for name, bits in network.bits.items()},
+            "left_float": network.left_float,
+            "mac_share": network.share_by_bits(),
+            **loop.stages,
+            "agreement": self.agreement(loop),
+            "heads": {
+                name: {
+                    "loss_before": loop.errors["before"][name],
+                    "loss_after": loop.errors["after"][name],
+                    "sensitivity": loop.curves[name](loop.errors["after"][name]),
+                    "selected_share": sum(name in s for s in selected) / len(selected) if selected else None,
+                }
+                for name in loop.model.adapter.semantic_heads
+            },
+            "frames": {
+                "calibration": len(loop.frames),
+                "evaluation": 0 if runner.val_loop is None else len(runner.val_loop.dataloader.dataset),
+            },
+            "iterations": loop.iter,
+            "seconds": loop.seconds,
+            "iteration_cost_ratio": loop.cost.ratio,
+            # Kilobytes on Linux; the largest the process has been.
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "versions": _versions(),
+        }
+        return summary
+
+    @staticmethod
+    def agreement(loop) -> dict:
+        """How far the quantized (and the calibrated) model's lanes agree with the float model's."""
+        result = {}
+        for stage in ("calibrated", "quantized"):
+            if stage in loop.lanes and "float" in loop.lanes:
+                pairs = [(lanes, loop.lanes[stage][path]) for path, lanes in loop.lanes["float"].items()]
+                result[stage] = agreement(*zip(*pairs)) if pairs else {}
+        return {**result.get("quantized", {}), "calibrated": result.get("calibrated", {})}
+
+    def sensitivity(self, runner) -> dict:
+        """`sensitivity.json`."""
+        curves = {name: curve.as_dict() for name, curve in runner.train_loop.curves.items()}
+        return {"curves": curves, "history": self._history(runner)}
+
+    @staticmethod
+    def _history(runner) -> list[dict]:
+        return next((hook.history for hook in runner.hooks if hasattr(hook, "history")), [])
+
+    def _frames(self, runner):
+        """The frames with the least agreement, drawn one at a time."""
+        from mmsf.datasets.images import read_image
+
+        lanes = runner.train_loop.lanes
+        stages = [stage for stage in ("float", "calibrated", "quantized") if stage in lanes]
+        for path in self._worst(lanes, stages)[: self.overlays]:
+            yield Frame(Path(path).name, read_image(path), {stage: lanes[stage][path] for stage in stages})
+
+    @staticmethod
+    def _worst(lanes: dict, stages: list[str]) -> list[str]:
+        paths = list(lanes[stages[0]])
+        if stages[-1] == "float":
+            return paths
+        scores = {p: agreement([lanes["float"][p]], [lanes[stages[-1]][p]])["mean_distortion"] for p in paths}
+        return sorted(paths, key=lambda path: -scores[path])
+
+
+def _write_json(path: Path, content: dict) -> None:
+    with whole_or_absent(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _versions() -> dict[str, str]:
+    found = {"mmsf": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {**found, "torch": torch.__version__}

@@ -1,0 +1,93 @@
+"""Sensitivity Aware Selection while tuning: re-rank the heads at fixed intervals."""
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from mmsf.errors import UserError
+from mmsf.registry import HOOKS
+from mmsf.sensitivity import algorithm1_scores, default_top_k, order_agreement, top_k_weights
+from mmsf.sensitivity.curves import scores_at
+
+
+@HOOKS.register_module()
+class SensitivityHook(Hook):
+    """Every ``interval`` iterations, queries the noise-score curves with the heads' present losses and selects the top k.
+
+    Args:
+        interval: Iterations between two re-rankings; the first happens before the first iteration.
+        k: Heads to select; None is the paper's choice (1 of two heads, else 2).
+        momentum: Share of the old value in the running mean of the heads' losses; single mini-batches would make the order flap.
+        exact_frames: Also run Algorithm 1 on so many calibration frames at every re-ranking, for comparison; 0 leaves it out.
+
+    Attributes:
+        history: One entry a re-ranking: iteration, losses, scores, weights, selected heads; with ``exact_frames`` also the scores
+            of Algorithm 1 and the agreement of the two orders.
+
+    Source:
+        Selective Focus, Sensitivity Aware Selection (2) and (3).
+    """
+
+    priority = "NORMAL"
+
+    def __init__(self, interval: int = 50, k: int | None = None, momentum: float = 0.9, exact_frames: int = 0) -> None:
+        if interval < 1:
+            raise UserError(f"SensitivityHook: interval must be at least 1; got {interval}")
+        self.interval, self.k, self.momentum, self.exact_frames = interval, k, momentum, exact_frames
+        self.history: list[dict] = []
+        self._losses: torch.Tensor | None = None
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Rank by the errors after range estimation before the first iteration."""
+        if not self.history:
+            losses = runner.train_loop.errors["before"]
+            self._losses = torch.tensor([losses[name] for name in self._model(runner).adapter.semantic_heads])
+            self._rank(runner, iteration=0)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
+        """Follow the losses; re-rank at the interval."""
+        model = self._model(runner)
+        errors = torch.stack([outputs[f"error_{name}"] for name in model.adapter.semantic_heads])
+        self._losses = self._losses.to(errors) * self.momentum + errors * (1 - self.momentum)
+        if (batch_idx + 1) % self.interval == 0:
+            self._rank(runner, iteration=batch_idx + 1)
+
+    def _rank(self, runner, iteration: int) -> None:
+        model, loop = self._model(runner), runner.train_loop
+        heads = model.adapter.semantic_heads
+        losses = dict(zip(heads, self._losses.tolist()))
+        scores = scores_at(loop.curves, losses)
+        weights = top_k_weights(scores, default_top_k(len(heads)) if self.k is None else self.k)
+        model.head_weights.copy_(weights)
+        selected = [name for name, weight in zip(heads, weights.tolist()) if weight > 0]
+        entry = dict(iteration=iteration, losses=losses, scores=scores, weights=dict(zip(heads, weights.tolist())), selected=selected)
+        if self.exact_frames:
+            index = list(range(min(self.exact_frames, len(loop.frames))))
+            entry["algorithm1"] = algorithm1_scores(
+                model.adapter,
+                model.kept_heads(index),
+                model.adapter.split(loop.quantized_outputs(index)),
+                [loop.frames.samples[i].metainfo for i in index],
+                loop.rule,
+            )
+            entry["tau"] = order_agreement(scores, entry["algorithm1"])
+        self.history.append(entry)
+        for name in heads:
+            runner.message_hub.update_scalar(f"train/sensitivity/score_{name}", scores[name])
+            runner.message_hub.update_scalar(f"train/sensitivity/selected_{name}", float(name in selected))
+        listed = ", ".join(f"{n} loss {losses[n]:.3g} score {scores[n]:.3g}{' *' if n in selected else ''}" for n in heads)
+        runner.logger.info(f"selection at iteration {iteration}: {listed}")
+
+    @staticmethod
+    def _model(runner):
+        return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """The history and the running means travel with the checkpoint."""
+        checkpoint["sensitivity"] = dict(history=self.history, losses=self._losses)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Take them up again."""
+        if "sensitivity" in checkpoint:
+            self.history = checkpoint["sensitivity"]["history"]
+            self._losses = checkpoint["sensitivity"]["losses"]

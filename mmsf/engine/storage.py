@@ -1,0 +1,90 @@
+"""Checkpoints that are whole or absent, and the newest one that can be read."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.logging import HistoryBuffer, print_log
+
+from mmsf.errors import UserError
+from mmsf.files import whole_or_absent
+
+# What MMEngine writes beside the weights; torch loads nothing else by default.
+torch.serialization.add_safe_globals(
+    [
+        HistoryBuffer,
+        HistoryBuffer.mean,
+        HistoryBuffer.current,
+        HistoryBuffer.min,
+        HistoryBuffer.max,
+        getattr(np, "_core", getattr(np, "core", None)).multiarray._reconstruct,
+        getattr(np, "_core", getattr(np, "core", None)).multiarray.scalar,
+        getattr,
+        np.ndarray,
+        np.dtype,
+        *{type(np.dtype(code)) for code in ("f8", "f4", "i8", "i4", "u1", "?")},
+    ]
+)
+
+
+@register_backend("mmsf.whole_or_absent")
+class WholeOrAbsentBackend(LocalBackend):
+    """The local file system, except that a file is renamed to its name when it is complete.
+
+    For ``CheckpointHook(backend_args=dict(backend='mmsf.whole_or_absent'))``.
+    """
+
+    def put(self, obj, filepath) -> None:
+        """Write bytes to ``filepath``, whole or not at all."""
+        with whole_or_absent(filepath) as temporary:
+            temporary.write_bytes(obj)
+
+    def put_text(self, obj: str, filepath, encoding: str = "utf-8") -> None:
+        """Write text to ``filepath``, whole or not at all."""
+        with whole_or_absent(filepath) as temporary:
+            temporary.write_text(obj, encoding)
+
+
+WHOLE_OR_ABSENT = dict(backend="mmsf.whole_or_absent")
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def newest_checkpoint(work_dir: str | Path) -> Path | None:
+    """The newest checkpoint of a run that can be read; one that cannot is reported and passed over.
+
+    Args:
+        work_dir: Folder of the run.
+
+    Returns:
+        Its path, or None where there is none.
+    """
+    candidates = sorted(Path(work_dir).glob("*.pth"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in candidates:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch.load raises nearly anything on a damaged file
+            print_log(f"{path} cannot be read ({type(error).__name__}); going back to the one before", "current", 30)
+            continue
+        if isinstance(content, dict) and "ptq" in content:
+            return path
+    return None
+
+
+def check_same_file(path: str | Path, digest: str) -> None:
+    """Refuse a float checkpoint other than the one a run started from.
+
+    Raises:
+        UserError: The hash differs.
+    """
+    if file_hash(path) != digest:
+        raise UserError(f"{path} is not the float checkpoint this run started from; resume with the same file or start anew")

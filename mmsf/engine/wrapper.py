@@ -1,0 +1,139 @@
+"""The model that MMEngine's runner tunes: a float detector and its quantized copy."""
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.errors import UserError
+from mmsf.lanes.lane import Lane
+from mmsf.models.checkpoints import load_float_checkpoint
+from mmsf.quantization import QuantizationSettings, QuantizedNetwork
+from mmsf.registry import MODELS, TASK_UTILS
+
+
+@MODELS.register_module()
+class QuantWrapper(BaseModel):
+    """A detector, quantized, that is tuned towards its float original.
+
+    Everything that an optimizer may hold exists in its final shape after ``__init__``: MMEngine builds the optimizer before it
+    loads anything. Ranges are filled later, by the loop.
+
+    Args:
+        detector: Config of the float detector.
+        input_size: (height, width) of the network's input in pixels; one run at this size shows which layers run.
+        quantizer: Arguments of `QuantizationSettings`: bits, scheme, profile, ...
+        loss: Config of the objective.
+        float_checkpoint: The float weights, any file that `load_float_checkpoint` takes. None rebuilds the structure only, for
+            weights that are loaded afterwards (``quantized.pth``).
+        adapter: Config of the adapter; None takes the detector's own.
+
+    Attributes:
+        quantized: The quantized copy.
+        float_detector: The float original; not part of ``state_dict()`` or ``parameters()``.
+        head_weights: (semantic heads,) the selection, a buffer.
+        kept_outputs: Raw float outputs of the calibration frames by name, (N, ...); looked up by a sample's
+            ``calibration_index``. None computes them when they are needed.
+        predicts_in_float: While True, predictions are the float detector's.
+
+    Raises:
+        UserError: The checkpoint, the bits or a layer name is wrong.
+    """
+
+    def __init__(
+        self,
+        detector: dict,
+        input_size: tuple[int, int],
+        quantizer: dict,
+        loss: dict,
+        float_checkpoint: str | None = None,
+        adapter: dict | None = None,
+    ) -> None:
+        super().__init__()
+        original = MODELS.build(detector).eval()
+        if float_checkpoint is not None:
+            load_float_checkpoint(original, float_checkpoint)
+        self.has_float_weights = float_checkpoint is not None
+        original.requires_grad_(False)
+        # Past nn.Module's bookkeeping: the original is neither saved nor optimized.
+        self.__dict__["float_detector"] = original
+        self.data_preprocessor = original.data_preprocessor
+        self.adapter: Adapter = original.adapter if adapter is None else TASK_UTILS.build(adapter)
+        example = torch.zeros(1, 3, *input_size)
+        try:
+            settings = QuantizationSettings(**quantizer)
+        except TypeError as error:
+            raise UserError(f"quantizer: {error}") from error
+        self.quantized = QuantizedNetwork(original, lambda network: network(example, mode="tensor"), settings)
+        # The copy has a preprocessor of its own; one is enough.
+        self.quantized.network.data_preprocessor = nn.Identity()
+        self._choose_parameters()
+        self.loss_function = MODELS.build(loss)
+        self.register_buffer("head_weights", torch.ones(len(self.adapter.semantic_heads)))
+        self.kept_outputs: dict[str, Tensor] | None = None
+        self.predicts_in_float = False
+
+    def _choose_parameters(self) -> None:
+        """Everything that runs is tuned; what never runs is not."""
+        idle = {n for n, reason in self.quantized.left_float.items() if reason.startswith("never runs")}
+        self.quantized.network.requires_grad_(True)
+        for name in idle:
+            self.quantized.network.get_submodule(name).requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """Nothing: the weights are the float detector's."""
+
+    def train(self, mode: bool = True) -> "QuantWrapper":
+        """Stay in eval mode, whatever is asked: batch norms that could not be folded and dropout must not wake up."""
+        return super().train(False)
+
+    def _apply(self, fn, recurse: bool = True) -> "QuantWrapper":
+        self.float_detector._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def float_raw(self, images: Tensor) -> dict[str, Tensor]:
+        """Raw outputs of the float detector for preprocessed images (B, 3, H, W)."""
+        with torch.no_grad():
+            return self.float_detector(images, mode="tensor")
+
+    def quantized_raw(self, images: Tensor) -> dict[str, Tensor]:
+        """Raw outputs of the quantized detector for preprocessed images (B, 3, H, W)."""
+        with self.quantized.running():
+            return self.quantized.network(images, mode="tensor")
+
+    def kept_heads(self, index: "list[int] | Tensor") -> HeadOutputs:
+        """Heads of the float detector for calibration frames whose outputs are kept."""
+        device = self.head_weights.device
+        return self.adapter.split({name: tensor[index].to(device) for name, tensor in self.kept_outputs.items()})
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"):
+        """Run the quantized detector.
+
+        Args:
+            inputs: Preprocessed images (B, 3, H, W).
+            data_samples: B samples; for "predict" with ``ori_shape``, for "loss" with ``calibration_index`` where outputs are kept.
+            mode: "tensor" gives raw outputs, "predict" the samples with ``pred_instances``, "loss" named losses.
+        """
+        if mode == "tensor":
+            return self.quantized_raw(inputs)
+        if mode == "predict":
+            raw = self.float_raw(inputs) if self.predicts_in_float else self.quantized_raw(inputs)
+            lanes = self.adapter.decode(self.adapter.split(raw), [sample.metainfo for sample in data_samples])
+            for sample, found in zip(data_samples, lanes):
+                sample.pred_instances = as_instances(found)
+            return data_samples
+        if mode == "loss":
+            if self.kept_outputs is None:
+                target = self.adapter.split(self.float_raw(inputs))
+            else:
+                target = self.kept_heads([sample.metainfo["calibration_index"] for sample in data_samples])
+            output = self.adapter.split(self.quantized_raw(inputs))
+            return self.loss_function(self.adapter, target, output, self.head_weights)
+        raise ValueError(f"mode {mode!r} is none of tensor, predict, loss")
+
+
+def as_instances(lanes: list[Lane]) -> InstanceData:
+    """Lanes of one image as ``pred_instances``: ``lines``, a list of (P, 2) arrays, and ``scores`` (N,)."""
+    scores = torch.tensor([lane.score for lane in lanes], dtype=torch.float64).numpy()
+    return InstanceData(lines=[lane.points for lane in lanes], scores=scores)

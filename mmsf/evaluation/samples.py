@@ -1,0 +1,36 @@
+"""What the metrics read from MMEngine's samples."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmsf.errors import UserError
+
+
+def lines_of(sample: dict, instances: str) -> list[np.ndarray]:
+    """The lanes of a sample, (P, 2) float64 each, pixels of the original image.
+
+    Args:
+        sample: A `DetDataSample` as a dict.
+        instances: "gt_instances", "pred_instances" or "float_instances".
+
+    Raises:
+        UserError: The sample has none of these.
+    """
+    group = sample.get(instances)
+    if group is None or "lines" not in group:
+        what = {"gt_instances": "labels", "pred_instances": "predicted lanes", "float_instances": "lanes of the float model"}
+        frame = sample.get("relative_path", sample.get("img_path", "a frame"))
+        raise UserError(
+            f"{frame} has no {what[instances]} ({instances}.lines), which this metric compares; choose another metric"
+        )
+    return [np.asarray(line, np.float64).reshape(-1, 2) for line in group["lines"]]
+
+
+def by_image_size(samples: Sequence[dict]) -> dict[tuple[int, int], list[int]]:
+    """Indices of the samples by height and width of their original images, pixels."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, sample in enumerate(samples):
+        height, width = sample["ori_shape"][:2]
+        groups.setdefault((int(height), int(width)), []).append(index)
+    return groups

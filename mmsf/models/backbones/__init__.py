@@ -1,0 +1,5 @@
+"""Backbones."""
+
+from mmsf.models.backbones.resnet import ResNet
+
+__all__ = ["ResNet"]

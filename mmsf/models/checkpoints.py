@@ -1,0 +1,219 @@
+"""Float checkpoints of original projects: which family a file belongs to, what its keys are called here, strict loading."""
+
+import re
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import Tensor, nn
+
+from mmsf.errors import UserError
+
+StateDict = dict[str, Tensor]
+
+# Where projects keep the weights inside a checkpoint: MMEngine and mmcv, pytorch-auto-drive and LaneATT, CLRNet.
+_CONTAINERS = ("state_dict", "model", "net")
+# Operation counts that the thop profiler leaves in a state dict.
+_PROFILER_KEYS = re.compile(r"(^|\.)total_(ops|params)$")
+_PACKED = re.compile(r"(.*\.|)in_proj_(weight|bias)$")
+
+
+@dataclass
+class Family:
+    """A model family.
+
+    Attributes:
+        title: Its name for people.
+        signs: Keys or beginnings of keys that all stand in its state dicts and not together in another family's.
+        rename: Turns original keys into the ones used here; None for a family whose detector is not part of mmsf.
+        model_config: The detector's config read off a renamed state dict; None as for ``rename``.
+    """
+
+    title: str
+    signs: tuple[str, ...]
+    rename: Callable[[StateDict], StateDict] | None = None
+    model_config: Callable[[StateDict], dict] | None = None
+
+
+def unpack_attention(state: StateDict) -> StateDict:
+    """Give torch's packed attention projections their own keys; other keys stay."""
+    unpacked = {}
+    for key, value in state.items():
+        match = _PACKED.match(key)
+        if match:
+            for name, part in zip("qkv", value.chunk(3)):
+                unpacked[f"{match[1]}{name}_proj.{match[2]}"] = part.clone()
+        else:
+            unpacked[key] = value
+    return unpacked
+
+
+def count_batches(state: StateDict) -> StateDict:
+    """Add the counter that frozen batch norms lack; it plays no part in evaluation."""
+    counted = {}
+    for key, value in state.items():
+        counted[key] = value
+        counter = key.removesuffix("running_var") + "num_batches_tracked"
+        if key.endswith("running_var") and counter not in state:
+            counted[counter] = torch.tensor(0)
+    return counted
+
+
+def rename_lstr(state: StateDict) -> StateDict:
+    """Keys of the authors' LSTR (no ``backbone.``, first batch norm frozen) or of pytorch-auto-drive's."""
+    stem = re.compile(r"(conv1|bn1|layer[1-4])\.")
+    return unpack_attention(count_batches({f"backbone.{k}" if stem.match(k) else k: v for k, v in state.items()}))
+
+
+def lstr_model_config(state: StateDict) -> dict:
+    """Sizes of an LSTR, read off its weights. Adapter and preprocessing are the defaults: weights do not tell them."""
+    blocks = [re.match(r"backbone\.layer(\d)\.(\d+)\.conv1\.weight", key) for key in state]
+    layers = [0] * max(int(b[1]) for b in blocks if b)
+    for block in filter(None, blocks):
+        layers[int(block[1]) - 1] += 1
+    widths = [state[f"backbone.layer{i + 1}.0.conv1.weight"].shape[0] for i in range(len(layers))]
+    return dict(
+        type="LSTR",
+        backbone=dict(type="ResNet", layers=layers, widths=widths, out_indices=(len(layers) - 1,)),
+        backbone_channels=widths[-1],
+        channels=state["query_embed.weight"].shape[1],
+        feedforward_channels=state["transformer.encoder.layers.0.linear1.weight"].shape[0],
+        num_queries=state["query_embed.weight"].shape[0],
+        num_classes=state["class_embed.weight"].shape[0],
+        adapter=dict(type="LSTRAdapter"),
+    )
+
+
+FAMILIES = {
+    "lstr": Family("LSTR", ("query_embed.weight", "specific_embed."), rename_lstr, lstr_model_config),
+    "bezier": Family("BezierLaneNet", ("proj_regression.", "simple_flip_2d.")),
+    "laneatt": Family("LaneATT", ("attention_layer.", "reg_layer.")),
+    "scnn": Family("SCNN", ("scnn_layer.",)),
+    "resa": Family("RESA", ("spatial_conv.conv_d.",)),
+    "condlane": Family("CondLaneNet", ("bbox_head.ctnet_head.",)),
+    "ganet": Family("GANet", ("bbox_head.keypts_head.",)),
+    "clrnet": Family("CLRNet", ("heads.prior_embeddings.",)),
+    "clrernet": Family("CLRerNet", ("bbox_head.anchor_generator.prior_embeddings.",)),
+}
+
+
+@contextmanager
+def _mmengine_classes():
+    """Allow the plain classes that MMEngine's message hub writes beside the weights."""
+    reconstruct = getattr(np, "_core", getattr(np, "core", None)).multiarray._reconstruct
+    dtypes = [type(np.dtype(code)) for code in ("f8", "f4", "i8")]
+    functions = [HistoryBuffer.mean, HistoryBuffer.current, HistoryBuffer.min, HistoryBuffer.max]
+    with torch.serialization.safe_globals([HistoryBuffer, reconstruct, np.ndarray, np.dtype, getattr, *dtypes, *functions]):
+        yield
+
+
+@dataclass
+class OriginalCheckpoint:
+    """What a file held.
+
+    Attributes:
+        state: Weights, without wrappers' prefixes and profilers' keys; original names.
+        notes: What was taken off, for people.
+    """
+
+    state: StateDict
+    notes: list[str] = field(default_factory=list)
+
+
+def read_checkpoint(path: str | Path) -> OriginalCheckpoint:
+    """Read the weights of a checkpoint file; nothing in the file is executed.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its weights.
+
+    Raises:
+        UserError: The file is missing or holds no weights.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"checkpoint {path} is not there; give the path of a checkpoint file")
+    try:
+        with _mmengine_classes():
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises nearly anything on a damaged file
+        raise UserError(f"{path} cannot be read as a checkpoint; it is damaged or no file of weights") from error
+    notes = []
+    if isinstance(content, dict):
+        for name in _CONTAINERS:
+            if isinstance(content.get(name), dict):
+                notes += [f"took '{name}' and left {', '.join(sorted(map(str, set(content) - {name})))}"] * (
+                    len(content) > 1
+                )
+                content = content[name]
+                break
+    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path} holds no weights; give a checkpoint that a training wrote")
+    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if all(key.startswith("module.") or _PROFILER_KEYS.search(key) for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+        notes.append("took the prefix 'module.' off")
+    kept = {key: value for key, value in state.items() if not _PROFILER_KEYS.search(key)}
+    if len(kept) < len(state):
+        notes.append(f"dropped {len(state) - len(kept)} operation counts (total_ops, total_params)")
+    return OriginalCheckpoint(kept, notes)
+
+
+def recognise(state: StateDict) -> str | None:
+    """Name of the family in `FAMILIES` whose signs all stand in a state dict; None if there is none."""
+    for name, family in FAMILIES.items():
+        if all(any(key.startswith(sign) for key in state) for sign in family.signs):
+            return name
+    return None
+
+
+def convert(state: StateDict, family: str) -> StateDict:
+    """Rename a state dict of a family that mmsf has; a state dict that has mmsf's names already stays as it is."""
+    return FAMILIES[family].rename(state)
+
+
+def _difference(ours: StateDict, given: StateDict) -> str | None:
+    """The first thing that keeps a state dict from loading strictly."""
+    missing, unexpected = [k for k in ours if k not in given], [k for k in given if k not in ours]
+    if missing:
+        return f"{len(missing)} weights are missing, such as {missing[0]}"
+    if unexpected:
+        return f"{len(unexpected)} weights have no place, such as {unexpected[0]}"
+    for key, value in ours.items():
+        if value.shape != given[key].shape:
+            return f"{key} is {tuple(given[key].shape)}, the model has {tuple(value.shape)}"
+    return None
+
+
+def load_float_checkpoint(model: nn.Module, path: str | Path) -> list[str]:
+    """Load float weights strictly: an original project's file, or one that MMEngine or `tools/convert_checkpoint.py` wrote.
+
+    Args:
+        model: The float detector.
+        path: The checkpoint file.
+
+    Returns:
+        What was left out of the file, for people.
+
+    Raises:
+        UserError: The file is missing, is no checkpoint, or belongs to another model.
+    """
+    checkpoint = read_checkpoint(path)
+    ours = model.state_dict()
+    wanted, found = recognise(ours), recognise(checkpoint.state)
+    if wanted is not None and found != wanted:
+        looks = "no model known here" if found is None else FAMILIES[found].title
+        raise UserError(
+            f"{path} looks like {looks}, but the config is of {FAMILIES[wanted].title}; give one that fits the other"
+        )
+    state = checkpoint.state if found is None or FAMILIES[found].rename is None else convert(checkpoint.state, found)
+    difference = _difference(ours, state)
+    if difference is not None:
+        raise UserError(f"{path} does not fit the config's model: {difference}; give the config this file was trained with")
+    model.load_state_dict(state, strict=True)
+    return checkpoint.notes

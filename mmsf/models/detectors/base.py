@@ -1,0 +1,74 @@
+"""The frame of every lane detector."""
+
+from abc import abstractmethod
+
+import numpy as np
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmsf.registry import TASK_UTILS
+
+
+class LaneDetector(BaseModel):
+    """A detector whose adapter decodes its raw outputs.
+
+    Args:
+        adapter: Config of the adapter (see `mmsf.adapters`).
+        data_preprocessor: Config of the preprocessor, which normalises the images.
+        init_cfg: Config of MMEngine's weight initialisation.
+    """
+
+    def __init__(self, adapter: dict, data_preprocessor: dict | None = None, init_cfg: dict | None = None) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.adapter = TASK_UTILS.build(adapter)
+
+    @abstractmethod
+    def raw_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Raw outputs of normalised images (B, 3, H, W), without what serves training only."""
+
+    @abstractmethod
+    def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
+        """Named losses of normalised images (B, 3, H, W) whose lanes are in ``gt_instances.input_lines``."""
+
+    def predict(self, images: Tensor, data_samples: list[DetDataSample]) -> list[DetDataSample]:
+        """Write the lanes of normalised images into ``pred_instances.lines`` and ``.scores`` of the samples.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            data_samples: B samples with ``ori_shape``.
+
+        Returns:
+            The samples.
+        """
+        raw = self.raw_outputs(images)
+        lanes = self.adapter.decode(self.adapter.split(raw), [sample.metainfo for sample in data_samples])
+        for sample, found in zip(data_samples, lanes):
+            scores = np.array([lane.score for lane in found], np.float64)
+            sample.pred_instances = InstanceData(lines=[lane.points for lane in found], scores=scores)
+        return data_samples
+
+    def forward(
+        self, inputs: Tensor, data_samples: list[DetDataSample] | None = None, mode: str = "tensor"
+    ) -> dict[str, Tensor] | list[DetDataSample]:
+        """Run the detector.
+
+        Args:
+            inputs: (B, 3, H, W), normalised.
+            data_samples: B samples; needed by the modes "predict" and "loss".
+            mode: "tensor", "predict" or "loss".
+
+        Returns:
+            Raw outputs, samples with lanes, or losses.
+
+        Raises:
+            ValueError: For another mode.
+        """
+        if mode == "tensor":
+            return self.raw_outputs(inputs)
+        if mode == "predict":
+            return self.predict(inputs, data_samples)
+        if mode == "loss":
+            return self.loss(inputs, data_samples)
+        raise ValueError(f"mode {mode!r} is none of tensor, predict, loss")

@@ -1,0 +1,21 @@
+"""Quantizers, range estimators, layer wrapping, batch-norm folding, bit plans and profiles."""
+
+from mmsf.quantization.network import QuantizationSettings, QuantizedNetwork
+from mmsf.quantization.plan import Bits
+from mmsf.quantization.profiles import PROFILES, Profile
+from mmsf.quantization.quantizer import Quantizer, QuantizerSettings
+from mmsf.quantization.ranges import MinMaxRange, MSERange, PercentileRange, RangeEstimator
+
+__all__ = [
+    "PROFILES",
+    "Bits",
+    "MSERange",
+    "MinMaxRange",
+    "PercentileRange",
+    "Profile",
+    "QuantizationSettings",
+    "QuantizedNetwork",
+    "Quantizer",
+    "QuantizerSettings",
+    "RangeEstimator",
+]

@@ -1,0 +1,47 @@
+"""Batch norm folded into the layer that feeds it."""
+
+import torch
+from torch import nn
+
+from mmsf.quantization.layers import output_channel_axis
+
+
+def fold_batch_norms(model: nn.Module, pairs: dict[str, str]) -> list[str]:
+    """Fold each batch norm into its layer and put an identity in its place, in place.
+
+    Args:
+        model: The network in eval mode.
+        pairs: Batch norm name -> name of the layer that alone feeds it (`Followed.folding`).
+
+    Returns:
+        Names of the batch norms that could not be folded (grouped transposed convolutions).
+    """
+    left = []
+    for norm_name, layer_name in pairs.items():
+        norm, layer = model.get_submodule(norm_name), model.get_submodule(layer_name)
+        axis = output_channel_axis(layer)
+        if axis == 1 and layer.groups > 1:
+            left.append(norm_name)
+            continue
+        _fold(layer, norm, axis)
+        parent, _, child = norm_name.rpartition(".")
+        setattr(model.get_submodule(parent), child, nn.Identity())
+    return left
+
+
+def _fold(layer: nn.Module, norm: nn.modules.batchnorm._BatchNorm, axis: int) -> None:
+    with torch.no_grad():
+        # In double, so that folding adds no rounding of its own beyond the final cast.
+        slope = (norm.running_var.double() + norm.eps).rsqrt()
+        if norm.weight is not None:
+            slope = slope * norm.weight.double()
+        shift = -norm.running_mean.double() * slope
+        if norm.bias is not None:
+            shift = shift + norm.bias.double()
+        shape = [1] * layer.weight.dim()
+        shape[axis] = -1
+        layer.weight.copy_(layer.weight.double() * slope.view(shape))
+        if layer.bias is None:
+            layer.bias = nn.Parameter(shift.to(layer.weight))
+        else:
+            layer.bias.copy_(layer.bias.double() * slope + shift)

@@ -1,0 +1,147 @@
+"""One forward pass, watched: what runs, in which order, what feeds what, and what reaches the outputs."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from mmsf.quantization.functions import ModuleStack, decomposed_product_attention, kind_of, operands_of
+from mmsf.quantization.layers import multiply_accumulates, operation_of
+
+
+@dataclass
+class FollowedCall:
+    """One function call: how many operands come from layers, and its multiply-accumulates."""
+
+    operands: int
+    from_layers: list[bool]
+    multiply_accumulates: int
+
+
+@dataclass
+class Followed:
+    """What one forward pass showed.
+
+    Attributes:
+        order: Names of the layers with a weight, in the order of their first run.
+        runs: How often each ran.
+        multiply_accumulates: Of each layer, all runs together.
+        last: Layers whose output reaches a raw output with no other layer between.
+        calls: Function calls (matrix products, additions, concatenations) by name.
+        folding: Batch norm -> the layer that alone feeds it and feeds nothing else.
+    """
+
+    order: list[str] = field(default_factory=list)
+    runs: Counter = field(default_factory=Counter)
+    multiply_accumulates: Counter = field(default_factory=Counter)
+    last: set[str] = field(default_factory=set)
+    calls: dict[str, FollowedCall] = field(default_factory=dict)
+    folding: dict[str, str] = field(default_factory=dict)
+
+
+class _Watcher(TorchFunctionMode):
+    def __init__(self, stack: ModuleStack, followed: Followed) -> None:
+        super().__init__()
+        self.stack, self.followed = stack, followed
+        self.origins: dict[int, frozenset[str]] = {}
+        self.uses: Counter = Counter()
+        self.kept: list[Tensor] = []  # keeps tensors alive, so that an id names one tensor
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", "")
+        if name == "scaled_dot_product_attention":
+            with self:
+                return decomposed_product_attention(*args, **kwargs)
+        inputs = operands_of((*args, *kwargs.values()))
+        key = None
+        kind = kind_of(function)
+        if kind is not None:
+            key = self.stack.next_key(kind)
+        out = function(*args, **kwargs)
+        origin = frozenset().union(*(self.origins.get(id(t), frozenset()) for t in inputs))
+        made = operands_of((out,))
+        if made:  # asking for a size or a type is no use of the values
+            self.uses.update(id(t) for t in inputs)
+        for tensor in made:
+            self.kept.append(tensor)
+            self.origins[id(tensor)] = origin
+        if key is not None and isinstance(out, Tensor):
+            operands = operands_of(args)
+            macs = out.numel() * operands[0].shape[-1] if kind == "matmul" and operands else 0
+            call = FollowedCall(len(operands), [bool(self.origins.get(id(t))) for t in operands], macs)
+            if key in self.followed.calls:
+                call.multiply_accumulates += self.followed.calls[key].multiply_accumulates
+            self.followed.calls[key] = call
+        return out
+
+
+def layers_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Every module of ``model`` whose weight can be quantized, by name."""
+    return {name: module for name, module in model.named_modules() if operation_of(module) is not None}
+
+
+def follow(model: nn.Module, run: Callable[[], object]) -> Followed:
+    """Watch one forward pass of ``model``.
+
+    Args:
+        model: The network in eval mode.
+        run: Runs it once and returns its raw outputs (tensors in dicts, lists or tuples).
+
+    Returns:
+        What the pass showed.
+    """
+    layers = layers_of(model)
+    names = {module: name for name, module in model.named_modules()}
+    norms = {module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+    followed = Followed()
+    stack = ModuleStack({m: n for m, n in names.items() if m not in layers.values()}, set(layers.values()))
+    watcher = _Watcher(stack, followed)
+    outputs: dict[str, list[Tensor]] = {}
+    norm_inputs: dict[str, list[Tensor]] = {}
+
+    def after_layer(module: nn.Module, args: tuple, out: Tensor) -> None:
+        name = names[module]
+        if name not in followed.runs:
+            followed.order.append(name)
+        followed.runs[name] += 1
+        followed.multiply_accumulates[name] += multiply_accumulates(module, args[0], out)
+        watcher.origins[id(out)] = frozenset([name])
+        outputs.setdefault(name, []).append(out)
+
+    def after_norm(module: nn.Module, args: tuple, out: Tensor) -> None:
+        norm_inputs.setdefault(names[module], []).append(args[0])
+
+    handles = [module.register_forward_hook(after_layer) for module in layers.values()]
+    handles += [module.register_forward_hook(after_norm) for module in norms]
+    handles += stack.attach()
+    try:
+        with torch.no_grad(), watcher:
+            raw = run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    for tensor in _tensors(raw):
+        watcher.uses[id(tensor)] += 1
+        followed.last |= watcher.origins.get(id(tensor), frozenset())
+    producers = {id(out): name for name, outs in outputs.items() for out in outs}
+    for norm, inputs in norm_inputs.items():
+        feeding = {producers.get(id(t)) for t in inputs}
+        layer = next(iter(feeding))
+        if len(feeding) == 1 and layer is not None and len(outputs[layer]) == len(inputs):
+            if all(watcher.uses[id(out)] == 1 for out in outputs[layer]):
+                followed.folding[norm] = layer
+    return followed
+
+
+def _tensors(value: object) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    if isinstance(value, (list, tuple, type({}.values()))):
+        return [tensor for item in value for tensor in _tensors(item)]
+    return []

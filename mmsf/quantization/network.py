@@ -1,0 +1,206 @@
+"""A float network's quantized copy."""
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from mmsf.errors import UserError
+from mmsf.quantization.attention import decompose_attention
+from mmsf.quantization.folding import fold_batch_norms
+from mmsf.quantization.follow import Followed, follow, layers_of
+from mmsf.quantization.functions import ModuleStack, QuantizedCall, QuantizedFunctions
+from mmsf.quantization.histogram import GrowingHistogram
+from mmsf.quantization.layers import QuantizedLayer, output_channel_axis
+from mmsf.quantization.plan import FLOAT, Bits, bit_plan
+from mmsf.quantization.profiles import profile_named
+from mmsf.quantization.quantizer import Quantizer
+from mmsf.quantization.ranges import RangeEstimator
+
+
+@dataclass(frozen=True)
+class QuantizationSettings:
+    """How a network is quantized.
+
+    Attributes:
+        bits: Uniform plan, such as 'w4a4'.
+        scheme: 'strict' (every layer at these bits) or 'customary' (first layer, last layer of each head at 8).
+        profile: Name of the placement profile.
+        learn_activation_scale: Activation scales are tuned with the weights (LSQ).
+        overrides: Layer name or pattern -> bits ('w8a8', 'float', [8, 4]).
+    """
+
+    bits: str
+    scheme: str = "strict"
+    profile: str = "academic"
+    learn_activation_scale: bool = False
+    overrides: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        Bits.parse(self.bits)
+        profile_named(self.profile)
+
+
+class QuantizedNetwork(nn.Module):
+    """The copy, its layers swapped for quantized ones; the network given is never changed.
+
+    Args:
+        network: The float network, in eval mode.
+        run: ``run(network)`` runs a network once on an example and returns its raw outputs; it shows what runs.
+        settings: How to quantize.
+
+    Attributes:
+        network: The copy. Call it through `running`.
+        calls: Quantizers of function calls, by number; ``call_names`` says which is which.
+        bits: Layer or call -> its bits.
+        left_float: Module -> why it stays in float.
+        multiply_accumulates: Layer or call -> multiply-accumulates of the example run.
+
+    Raises:
+        UserError: An override names no layer, or no layer runs.
+    """
+
+    def __init__(self, network: nn.Module, run: Callable[[nn.Module], object], settings: QuantizationSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.profile = profile_named(settings.profile)
+        self.network = copy.deepcopy(network).eval()
+        decompose_attention(self.network)
+        followed = follow(self.network, lambda: run(self.network))
+        if not followed.order:
+            raise UserError("no layer with a weight runs in this network")
+        self.left_float: dict[str, str] = {}
+        unfolded = fold_batch_norms(self.network, followed.folding)
+        self.left_float.update(dict.fromkeys(unfolded, "batch norm that cannot be folded"))
+        wanted = {n: c for n, c in followed.calls.items() if self._wants(n, c.from_layers)}
+        plan = bit_plan(settings.bits, settings.scheme, followed.order, followed.last, list(wanted), settings.overrides)
+        self.bits = plan
+        self.multiply_accumulates = {n: followed.multiply_accumulates[n] for n in followed.order}
+        self.multiply_accumulates.update({n: c.multiply_accumulates for n, c in wanted.items()})
+        self._swap_layers(followed)
+        self._report_the_rest(followed)
+        self.call_names = list(wanted)
+        self.calls = nn.ModuleList(self._call(n, c.operands) for n, c in wanted.items())
+        self._functions = self._watch_calls() if self.calls else None
+
+    def _wants(self, name: str, from_layers: list[bool]) -> bool:
+        kind = name.rpartition(":")[2].rstrip("0123456789")
+        # A sum with a constant (a position embedding) needs no quantizers of its own.
+        return kind in self.profile.calls and (kind == "matmul" or sum(from_layers) > 1)
+
+    def _swap_layers(self, followed: Followed) -> None:
+        for name in followed.order:
+            bits, layer = self.bits[name], self.network.get_submodule(name)
+            if bits == Bits(None, None):
+                self.left_float[name] = "left in float by the bit plan"
+                continue
+            weight = activation = None
+            if bits.weight is not None:
+                axis = output_channel_axis(layer)
+                weight = Quantizer(self.profile.weight_settings(bits.weight, axis), layer.weight.shape[axis])
+            if bits.activation is not None:
+                activation = Quantizer(self._activation(bits.activation))
+            parent, _, child = name.rpartition(".")
+            setattr(self.network.get_submodule(parent), child, QuantizedLayer(layer, weight, activation))
+
+    def _call(self, name: str, operands: int) -> QuantizedCall:
+        bits = self.bits[name].activation
+        return QuantizedCall([None if bits is None else Quantizer(self._activation(bits)) for _ in range(operands)])
+
+    def _activation(self, bits: int):
+        return self.profile.activation_settings(bits, self.settings.learn_activation_scale)
+
+    def _report_the_rest(self, followed: Followed) -> None:
+        swapped = {name for name, m in self.network.named_modules() if isinstance(m, QuantizedLayer)}
+        for name in layers_of(self.network):
+            if name not in followed.runs and name.rpartition(".")[0] not in swapped:
+                self.left_float[name] = "never runs in a prediction"
+                self.network.get_submodule(name).requires_grad_(False)
+        for name, module in self.network.named_modules():
+            inside = any(name == s or name.startswith(s + ".") for s in swapped)
+            own = any(True for _ in module.parameters(recurse=False))
+            if own and not inside and name not in self.left_float:
+                self.left_float[name] = f"{type(module).__name__} stays in float"
+
+    def _watch_calls(self) -> QuantizedFunctions:
+        owners = {name.rpartition(":")[0] for name in self.call_names}
+        named = {self.network.get_submodule(owner): owner for owner in owners}
+        opaque = {m for m in self.network.modules() if isinstance(m, QuantizedLayer)}
+        stack = ModuleStack(named, opaque)
+        stack.attach()
+        quantizers = dict(zip(self.call_names, self.calls))
+        kinds = {name.rpartition(":")[2].rstrip("0123456789") for name in self.call_names}
+        return QuantizedFunctions(stack, quantizers, kinds)
+
+    @property
+    def uniform_bits(self) -> Bits:
+        """The bits that hold where no exception does."""
+        return Bits.parse(self.settings.bits)
+
+    def running(self) -> "QuantizedFunctions | nullcontext":
+        """The context in which ``network`` must be called: function calls are quantized inside it."""
+        return self._functions or nullcontext()
+
+    def layer_quantizers(self) -> Iterator[tuple[str, QuantizedLayer]]:
+        """Every quantized layer with its name in the float network."""
+        for name, module in self.network.named_modules():
+            if isinstance(module, QuantizedLayer):
+                yield name, module
+
+    def activation_quantizers(self) -> Iterator[tuple[str, Quantizer]]:
+        """Every activation quantizer: layer inputs as ``<layer>``, operands of calls as ``<call>.<number>``."""
+        for name, layer in self.layer_quantizers():
+            if layer.input_quantizer is not None:
+                yield name, layer.input_quantizer
+        for name, call in zip(self.call_names, self.calls):
+            for number, quantizer in enumerate(call.operands):
+                if isinstance(quantizer, Quantizer):
+                    yield f"{name}.{number}", quantizer
+
+    @contextmanager
+    def observing(self) -> Iterator[dict[str, GrowingHistogram]]:
+        """While the block runs, the network runs in float and its activations are counted, by quantizer name."""
+        histograms = {}
+        weights = [layer.weight_quantizer for _, layer in self.layer_quantizers() if layer.weight_quantizer is not None]
+        quantizers = dict(self.activation_quantizers())
+        for name, quantizer in quantizers.items():
+            quantizer.observer = histograms[name] = GrowingHistogram(name)
+        for quantizer in weights:
+            quantizer.enabled = False
+        try:
+            yield histograms
+        finally:
+            for quantizer in quantizers.values():
+                quantizer.observer = None
+            for quantizer in weights:
+                quantizer.enabled = True
+
+    def set_ranges(
+        self, histograms: dict[str, GrowingHistogram], weight_range: RangeEstimator, activation_range: RangeEstimator
+    ) -> None:
+        """Set every range: weights from themselves, activations from what `observing` has counted."""
+        for _, layer in self.layer_quantizers():
+            if layer.weight_quantizer is not None:
+                weight_range.set_weight_range(layer.weight_quantizer, layer.weight)
+        for name, quantizer in self.activation_quantizers():
+            activation_range.set_activation_range(quantizer, histograms[name])
+
+    def share_by_bits(self) -> dict[str, float]:
+        """Share of the multiply-accumulates by 'weight bits/activation bits'; a product of activations counts them twice."""
+        total = sum(self.multiply_accumulates.values())
+        shares: Counter = Counter()
+        for name, macs in self.multiply_accumulates.items():
+            bits = self.bits[name]
+            pair = (bits.activation, bits.activation) if name in self.call_names else (bits.weight, bits.activation)
+            shares["/".join(FLOAT if b is None else str(b) for b in pair)] += macs / total
+        return dict(shares)
+
+    def quantized_weights(self) -> Iterator[tuple[str, Quantizer, nn.Parameter]]:
+        """Name, quantizer and weight of every layer whose weight is quantized."""
+        for name, layer in self.layer_quantizers():
+            if layer.weight_quantizer is not None:
+                yield name, layer.weight_quantizer, layer.layer.weight
+

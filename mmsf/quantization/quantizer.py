@@ -1,0 +1,122 @@
+"""One quantizer for weights and activations: bits 2-8, symmetric or affine, per tensor or per channel, signed or not."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from mmsf.errors import UserError
+from mmsf.quantization.functional import fake_quantize, fake_quantize_learned
+
+
+@dataclass(frozen=True)
+class QuantizerSettings:
+    """What a quantizer does; checks itself.
+
+    Attributes:
+        bits: 2 to 8.
+        symmetric: The zero point is 0 and the integer range is signed around it; otherwise affine.
+        per_channel: One scale for each index of ``channel_axis``; otherwise one for the whole tensor.
+        channel_axis: Axis of the channels (0 for convolutions and linear layers, 1 for transposed convolutions).
+        learn_scale: The scale is a parameter that the optimizer tunes (LSQ: Esser et al. 2019).
+    """
+
+    bits: int
+    symmetric: bool
+    per_channel: bool = False
+    channel_axis: int = 0
+    learn_scale: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 2 <= self.bits <= 8:
+            raise UserError(f"bits must be a whole number from 2 to 8, or 'float' for a layer that is left out; got {self.bits!r}")
+
+    @property
+    def integer_range(self) -> tuple[int, int]:
+        """Smallest and largest integer: [-2^(b-1), 2^(b-1)-1] symmetric, [0, 2^b-1] affine."""
+        if self.symmetric:
+            return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+        return 0, 2**self.bits - 1
+
+    def with_bits(self, bits: int) -> "QuantizerSettings":
+        """The same settings at other bits."""
+        return replace(self, bits=bits)
+
+
+class Quantizer(nn.Module):
+    """Rounds a tensor to the integer grid and back, with a straight-through gradient.
+
+    ``x_q = (clamp(round(x / s) + z, qmin, qmax) - z) * s``. The scale has its final shape from the start, so that an optimizer
+    built before the ranges are known holds the right parameter.
+
+    Args:
+        settings: What the quantizer does.
+        channels: Number of channels along ``settings.channel_axis``; 1 per tensor.
+
+    Attributes:
+        scale: (channels,) or () float; 1 until `set_range` is called.
+        zero_point: Same shape, integers kept as float.
+        enabled: A plain Python switch; off means the tensor passes unchanged.
+        observer: When set, is called with the tensor, which passes unchanged.
+    """
+
+    def __init__(self, settings: QuantizerSettings, channels: int = 1) -> None:
+        super().__init__()
+        self.settings = settings
+        shape = (channels,) if settings.per_channel else ()
+        if settings.learn_scale:
+            self.scale = nn.Parameter(torch.ones(shape))
+        else:
+            self.register_buffer("scale", torch.ones(shape))
+        self.register_buffer("zero_point", torch.zeros(shape))
+        self.enabled = True
+        self.observer = None
+
+    def set_range(self, low: Tensor, high: Tensor) -> None:
+        """Set scale and zero point so that the grid spans [low, high], zero always included.
+
+        Args:
+            low: Smallest value to represent, shape of ``scale``.
+            high: Largest value, same shape.
+        """
+        qmin, qmax = self.settings.integer_range
+        low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+        with torch.no_grad():
+            if self.settings.symmetric:
+                scale = torch.maximum(-low, high) / ((qmax - qmin) / 2)
+                zero_point = torch.zeros_like(scale)
+            else:
+                scale = (high - low) / (qmax - qmin)
+                # An all-zero tensor has no range; any scale represents it.
+                scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+                zero_point = (qmin - torch.round(low / scale)).clamp(qmin, qmax)
+            scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+            self.scale.copy_(scale)
+            self.zero_point.copy_(zero_point)
+
+    def grid_limits(self) -> tuple[Tensor, Tensor]:
+        """Integer limits around a zero at 0, (channels,) or (): ``qmin - z`` and ``qmax - z``."""
+        qmin, qmax = self.settings.integer_range
+        return qmin - self.zero_point, qmax - self.zero_point
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Quantize and dequantize ``x`` (any shape; channels on ``channel_axis`` where per channel)."""
+        if self.observer is not None:
+            self.observer(x)
+            return x
+        if not self.enabled:
+            return x
+        scale = self.scale
+        low, high = self.grid_limits()
+        if self.settings.per_channel:
+            shape = [1] * x.dim()
+            shape[self.settings.channel_axis] = -1
+            scale, low, high = scale.view(shape), low.view(shape), high.view(shape)
+        if self.settings.learn_scale:
+            return fake_quantize_learned(x, scale, low, high, self.settings.integer_range[1])
+        return fake_quantize(x, scale, low, high)
+
+    def extra_repr(self) -> str:
+        s = self.settings
+        kind = "symmetric" if s.symmetric else "affine"
+        return f"{s.bits} bits, {kind}, {'per channel' if s.per_channel else 'per tensor'}"

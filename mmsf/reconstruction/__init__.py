@@ -1,0 +1,5 @@
+"""Objectives that pull the quantized model towards the float model."""
+
+from mmsf.reconstruction.selective_focus import SelectiveFocusLoss
+
+__all__ = ["SelectiveFocusLoss"]

@@ -1,0 +1,60 @@
+"""Sensitivity Aware Selection: which heads the loss focuses on."""
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau
+from torch import Tensor
+
+from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.lanes.distortion import DistortionRule
+from mmsf.sensitivity.scoring import DistortionScorer
+
+
+def default_top_k(heads: int) -> int:
+    """The paper's k: 1 for models of two heads, else 2; a single head is always selected."""
+    return min(heads, 1 if heads == 2 else 2)
+
+
+def top_k_weights(scores: dict[str, float], k: int) -> Tensor:
+    """1 for the k heads with the highest scores, 0 for the others; ties go to the head listed first.
+
+    Args:
+        scores: Head -> score, in the order of the adapter's heads.
+        k: How many heads to select.
+
+    Returns:
+        (heads,) float32.
+    """
+    values = np.array(list(scores.values()))
+    weights = torch.zeros(len(values))
+    weights[np.argsort(-values, kind="stable")[:k].copy()] = 1.0
+    return weights
+
+
+def algorithm1_scores(
+    adapter: Adapter, target: HeadOutputs, output: HeadOutputs, metas: list[dict], rule: DistortionRule
+) -> dict[str, float]:
+    """Algorithm 1 exactly: replace one head by the quantized model's, decode, compare with the float lanes, sum over the frames.
+
+    Args:
+        adapter: The family's adapter.
+        target: Heads of the float model for F frames.
+        output: Heads of the quantized model, the same frames.
+        metas: Metainfo of the frames.
+        rule: Of the Lane Distortion Score.
+
+    Returns:
+        Head -> sum of the scores.
+
+    Source:
+        Selective Focus, Algorithm 1.
+    """
+    scorer = DistortionScorer(adapter, target, metas, rule)
+    return {name: float(scorer(name, output.semantics[name]).sum()) for name in adapter.semantic_heads}
+
+
+def order_agreement(first: dict[str, float], second: dict[str, float]) -> float:
+    """Kendall's tau of the orders of the heads in two sets of scores; 1 for a single head."""
+    if len(first) < 2:
+        return 1.0
+    return float(kendalltau(list(first.values()), [second[name] for name in first]).statistic)

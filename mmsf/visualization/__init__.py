@@ -1,0 +1,25 @@
+"""Pictures for people: overlays of lanes, sensitivity figures, tables, the HTML report."""
+
+from mmsf.visualization.overlay import PALETTE, Frame, draw_lanes, side_by_side, write_image, write_overlays
+from mmsf.visualization.report import write_report
+from mmsf.visualization.sensitivity import curves_figure, figures, losses_figure, svg, timeline_figure, write_figure
+from mmsf.visualization.table import main_metrics, markdown_table, results_table
+
+__all__ = [
+    "PALETTE",
+    "Frame",
+    "curves_figure",
+    "draw_lanes",
+    "figures",
+    "losses_figure",
+    "main_metrics",
+    "markdown_table",
+    "results_table",
+    "side_by_side",
+    "svg",
+    "timeline_figure",
+    "write_figure",
+    "write_image",
+    "write_overlays",
+    "write_report",
+]

@@ -1,0 +1,197 @@
+"""Figures of a run's sensitivity: curves of the heads, selection over time, losses over time.
+
+Every figure comes from the plain data of ``sensitivity.json``::
+
+    {"curves": {head: {"loss": [...], "score": [...], "raw_score": [...]}},
+     "history": [{"iteration", "losses": {head: x}, "scores": {head: x}, "weights": {head: w}, "selected": [head, ...],
+                  "algorithm1": {head: score}}],
+     "algorithm1": {head: score}}
+
+``algorithm1``, the scores measured by decoding with one head quantized at a time, may be absent in a record and for the run.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mmsf.files import whole_or_absent
+
+# Told apart on white and on black, and with any colour vision.
+HEAD_COLORS = ("#2f7fd6", "#dd7a12", "#1c9c74", "#b65aa3", "#c8483c", "#7d7f1e")
+# Ink of text and axes. `svg` replaces it by the colour of the text around, so that a page's dark style reaches the figure.
+_INK = "#20242a"
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.alpha": 0.15,
+    "grid.color": _INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "none",
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+}
+
+
+def head_colors(sensitivity: Mapping[str, Any]) -> dict[str, str]:
+    """Give every head its colour, the same one in all figures of a run."""
+    heads = list(sensitivity.get("curves") or {})
+    for record in sensitivity.get("history") or []:
+        heads += [head for head in record["losses"] if head not in heads]
+    return {head: HEAD_COLORS[number % len(HEAD_COLORS)] for number, head in enumerate(heads)}
+
+
+def exact_scores(sensitivity: Mapping[str, Any]) -> dict[str, float]:
+    """The run's scores by Algorithm 1: those of the whole run, else the last ones measured, else none."""
+    records = [record["algorithm1"] for record in sensitivity.get("history") or [] if record.get("algorithm1")]
+    return dict(sensitivity.get("algorithm1") or (records[-1] if records else {}))
+
+
+@matplotlib.rc_context(_STYLE)
+def curves_figure(sensitivity: Mapping[str, Any]) -> Figure:
+    """Draw noise -> lane distortion, one curve a head, with the losses before and after tuning marked on it.
+
+    Args:
+        sensitivity: The data of the module's docstring; needs ``curves``. Dots are the raw Monte-Carlo scores, the line is
+            the curve that is queried; where there is a ``history``, a ring marks the head's first loss, a disc its last.
+
+    Source: the paper's Figure 4, right.
+    """
+    colors, history = head_colors(sensitivity), sensitivity.get("history") or []
+    scores = []
+    figure, (axes,) = _figure(1, height=3.9)
+    for head, curve in sensitivity["curves"].items():
+        axes.plot(curve["loss"], curve["score"], color=colors[head], label=head)
+        scores += list(curve["score"])
+        if "raw_score" in curve:
+            axes.plot(curve["loss"], curve["raw_score"], ".", color=colors[head], alpha=0.45, markersize=6)
+        for record, face in [(history[0], "none"), (history[-1], colors[head])] if history else []:
+            if head in record["losses"] and head in record["scores"]:
+                place = ([record["losses"][head]], [record["scores"][head]])
+                axes.plot(*place, "o", color=colors[head], markerfacecolor=face, markersize=8, markeredgewidth=1.8, zorder=3)
+    axes.set(xscale="log", xlabel="loss of the head under noise", ylabel="Lane Distortion Score")
+    positive = [score for score in scores if score > 0]
+    if positive and max(positive) > 100 * min(positive):
+        axes.set_yscale("log")
+    axes.legend(loc="upper left")
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def timeline_figure(sensitivity: Mapping[str, Any]) -> Figure:
+    """Draw each head's score over the iterations and, below, how strongly the loss focused on it.
+
+    Args:
+        sensitivity: The data of the module's docstring; needs ``history``. Dots are scores by Algorithm 1 where they were
+            measured; a bar's strength is the head's weight relative to the largest of the run.
+    """
+    colors, history = head_colors(sensitivity), sensitivity["history"]
+    figure, (above, below) = _figure(2, height=4.6, ratios=(3, 1 + 0.25 * len(colors)))
+    iterations = [record["iteration"] for record in history]
+    for head, color in colors.items():
+        above.plot(iterations, _series(history, "scores", head), color=color, label=head, drawstyle="steps-post")
+        above.plot(iterations, _series(history, "algorithm1", head), "o", color=color, markersize=4)
+    above.set(ylabel="Lane Distortion Score")
+    above.legend(loc="upper right", ncols=min(4, len(colors)))
+    above.tick_params(labelbottom=False)
+
+    step = iterations[-1] - iterations[-2] if len(iterations) > 1 else 1
+    ends = [*iterations[1:], iterations[-1] + step]
+    weights = {head: np.nan_to_num(_series(history, "weights", head)) for head in colors}
+    largest = max((series.max() for series in weights.values()), default=0.0) or 1.0
+    for row, (head, color) in enumerate(colors.items()):
+        for start, stop, weight in _runs(iterations, ends, weights[head] / largest):
+            below.broken_barh([(start, stop - start)], (row - 0.38, 0.76), facecolor=color, alpha=weight, linewidth=0)
+    below.set(yticks=range(len(colors)), yticklabels=list(colors), ylim=(len(colors) - 0.5, -0.5), xlabel="iteration")
+    below.set_ylabel("selection")
+    below.grid(visible=False)
+    for axes in (above, below):
+        axes.set_xlim(iterations[0], ends[-1])
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def losses_figure(sensitivity: Mapping[str, Any]) -> Figure:
+    """Draw each head's loss over the iterations. ``sensitivity`` needs ``history``."""
+    history = sensitivity["history"]
+    figure, (axes,) = _figure(1, height=3.2)
+    positive = False
+    for head, color in head_colors(sensitivity).items():
+        losses = _series(history, "losses", head)
+        positive = positive or bool(np.nanmax(losses, initial=0.0) > 0)
+        axes.plot([record["iteration"] for record in history], losses, color=color, label=head)
+    axes.set(xlabel="iteration", ylabel="loss of the head")
+    if positive:
+        axes.set_yscale("log")
+    axes.legend(loc="upper right", ncols=4)
+    return figure
+
+
+def figures(sensitivity: Mapping[str, Any]) -> dict[str, Figure]:
+    """All figures that the data allows, by name: ``curves``, ``selection``, ``losses``."""
+    made = {}
+    if sensitivity.get("curves"):
+        made["curves"] = curves_figure(sensitivity)
+    if sensitivity.get("history"):
+        made["selection"] = timeline_figure(sensitivity)
+        made["losses"] = losses_figure(sensitivity)
+    return made
+
+
+def write_figure(path: str | Path, figure: Figure) -> None:
+    """Write a figure as the ending of ``path`` says (PNG, SVG, PDF), on white, whole or not at all."""
+    with matplotlib.rc_context(_STYLE), whole_or_absent(path) as temporary:
+        figure.savefig(temporary, dpi=150, facecolor="white")
+
+
+def svg(figure: Figure, name: str) -> str:
+    """Give a figure as an ``<svg>`` element for an HTML page; its text takes the page's colour and its ``--font``.
+
+    Args:
+        figure: The figure.
+        name: Unique in the page; the identifiers inside the element are made from it.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(_INK, "currentColor").replace("'DejaVu Sans'", "var(--font, sans-serif)")
+    # Names of groups ("axes_1") repeat from figure to figure; only hashed identifiers are referred to.
+    return re.sub(r' id="[\w.]+_\d+"', "", text)
+
+
+def _figure(rows: int, height: float, ratios: Sequence[float] = (1,)) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(7.6, height), layout="constrained")
+    grid = figure.subplots(rows, 1, squeeze=False, gridspec_kw={"height_ratios": ratios})
+    for axes in grid[:, 0]:
+        axes.grid(visible=True)
+        axes.set_axisbelow(True)
+    return figure, list(grid[:, 0])
+
+
+def _series(history: Sequence[Mapping[str, Any]], key: str, head: str) -> np.ndarray:
+    return np.array([(record.get(key) or {}).get(head, np.nan) for record in history], np.float64)
+
+
+def _runs(starts: Sequence[float], ends: Sequence[float], values: np.ndarray) -> list[tuple[float, float, float]]:
+    """Join neighbours of equal value: (start, end, value), those of value 0 left out."""
+    runs: list[tuple[float, float, float]] = []
+    for start, end, value in zip(starts, ends, values.tolist()):
+        if runs and runs[-1][2] == value:
+            runs[-1] = (runs[-1][0], end, value)
+        else:
+            runs.append((start, end, value))
+    return [run for run in runs if run[2] > 0]

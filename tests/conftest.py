@@ -1,0 +1,18 @@
+"""Options of the test run."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("mmsf")
+    group.addoption("--goldens", type=Path, help="folder of golden files to check in place of tests/data/goldens")
+    group.addoption("--real-data", type=Path, help="folder of real frames; adds the tests that need them")
+    group.addoption("--weights", type=Path, help="folder of the original weights that the tests on real frames load")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The tests on real frames exist only where the frames and weights are given."""
+    given = config.getoption("--real-data") and config.getoption("--weights")
+    return True if collection_path.name == "test_real_frames.py" and not given else None

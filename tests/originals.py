@@ -1,0 +1,104 @@
+"""How the golden files of each family are read.
+
+A later family adds one entry to ``ORIGINALS``; a golden file of a family without an entry fails by its name.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from mmsf.lanes.lane import Lane
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Original:
+    """How a family's golden files are read.
+
+    Attributes:
+        config: Float config, from the folder configs.
+        family: Name in `mmsf.models.checkpoints.FAMILIES`.
+        ori_shape: Image whose pixels the golden lanes are in.
+        raw_name: Golden name of a raw output to ours.
+        module: Golden name of a feature to the path of our module.
+        layout: Our feature to the golden's layout; gets the golden's name and the value.
+        raw_outputs: Runs the model, with the outputs that only training uses.
+        lanes: Golden lanes to what a `Lane` holds.
+    """
+
+    config: str
+    family: str
+    ori_shape: tuple[int, int]
+    raw_name: Callable[[str], str] = field(default=lambda name: name)
+    module: Callable[[str], str] = field(default=lambda name: name)
+    layout: Callable[[str, Tensor], Tensor] = field(default=lambda name, value: value)
+    raw_outputs: Callable[[nn.Module, Tensor], dict[str, Tensor]] = field(default=lambda model, images: model(images))
+    lanes: Callable[[list[np.ndarray]], list[np.ndarray]] = field(default=lambda lanes: lanes)
+
+
+def _sequence_first(name: str, value: Tensor) -> Tensor:
+    """The originals' transformers are sequence first, (S, B, D) and (L, Q, B, D); ours are batch first."""
+    return value.transpose(-3, -2) if name.startswith("transformer.") else value
+
+
+def _seen(lanes: list[np.ndarray]) -> list[np.ndarray]:
+    """Without the points that TuSimple's format marks as unseen by x = -2, and without lanes of fewer than two points."""
+    seen = [lane[lane[:, 0] != -2] for lane in lanes]
+    return [lane for lane in seen if len(lane) >= 2]
+
+
+def _pytorch_auto_drive_lstr(config: str) -> Original:
+    return Original(
+        config,
+        "lstr",
+        (590, 1640),
+        layout=_sequence_first,
+        raw_outputs=lambda model, x: model.raw_outputs(x, auxiliary=True),
+    )
+
+
+def _authors_lstr(config: str, ori_shape: tuple[int, int]) -> Original:
+    return Original(
+        config,
+        "lstr",
+        ori_shape,
+        raw_name=lambda name: name.replace("pred_", ""),
+        module=lambda name: f"backbone.{name}" if name.startswith("layer") else name,
+        layout=_sequence_first,
+        raw_outputs=lambda model, x: model.raw_outputs(x, auxiliary=True),
+        lanes=_seen,
+    )
+
+
+# Beginning of a golden file's name -> how to read it; the longest that fits counts.
+ORIGINALS = {
+    "lstr_small": _pytorch_auto_drive_lstr("lstr/lstr_r18s-2x_culane.py"),
+    "lstr_mid": _pytorch_auto_drive_lstr("lstr/lstr_r34_culane.py"),
+    "lstr_post": _pytorch_auto_drive_lstr("lstr/lstr_r18s-2x_culane.py"),
+    "lstr_orig": _authors_lstr("lstr/lstr_r18s-1x_tusimple.py", (720, 1280)),
+    "lstr_orig_tusimple_real": _authors_lstr("lstr/lstr_r18s-1x_tusimple.py", (720, 1280)),
+    "lstr_orig_culane_real": _authors_lstr("lstr/lstr_r18s-1x_culane.py", (590, 1640)),
+}
+
+
+def original_of(path: Path) -> Original:
+    names = [name for name in ORIGINALS if path.stem.startswith(name)]
+    if not names:
+        pytest.fail(f"{path.name}: no detector of this family is built; add it to ORIGINALS")
+    return ORIGINALS[max(names, key=len)]
+
+
+def config_of(original: Original) -> Config:
+    return Config.fromfile(str(ROOT / "configs" / original.config))
+
+
+def assert_lanes_equal(lanes: list[Lane], golden: list[np.ndarray], tolerance: float) -> None:
+    assert [len(lane) for lane in lanes] == [len(points) for points in golden]
+    for lane, points in zip(lanes, golden):
+        np.testing.assert_allclose(lane.points, points, rtol=0, atol=tolerance)

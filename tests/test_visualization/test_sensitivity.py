@@ -1,0 +1,92 @@
+"""Sensitivity figures: they show the data that they were given."""
+
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+from test_visualization.inputs import SENSITIVITY
+
+from mmsf.visualization import curves_figure, figures, losses_figure, svg, timeline_figure, write_figure
+from mmsf.visualization.sensitivity import exact_scores
+
+
+def test_a_curve_runs_through_its_points():
+    axes = curves_figure(SENSITIVITY).axes[0]
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    for head, curve in SENSITIVITY["curves"].items():
+        assert np.array_equal(lines[head], np.stack([curve["loss"], curve["score"]], axis=1))
+    assert axes.get_xscale() == "log"
+
+
+def test_marks_stand_at_the_first_and_the_last_loss():
+    lines = curves_figure(SENSITIVITY).axes[0].lines
+    marks = [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines if line.get_marker() == "o"]
+    ends = [SENSITIVITY["history"][0], SENSITIVITY["history"][-1]]
+    assert marks == [(record["losses"][head], record["scores"][head]) for head in ("range", "shape") for record in ends]
+
+
+def test_bars_cover_the_iterations_at_which_a_head_was_selected():
+    bars = timeline_figure(SENSITIVITY).axes[1].collections
+    spans = [(path.vertices[:, 0].min(), path.vertices[:, 0].max()) for bar in bars for path in bar.get_paths()]
+    assert spans == [(100, 150), (0, 200)]
+
+
+def test_scores_by_algorithm_1_are_dots_where_they_were_measured():
+    lines = [line for line in timeline_figure(SENSITIVITY).axes[0].lines if line.get_marker() == "o"]
+    dots = [line.get_xydata()[~np.isnan(line.get_ydata())].tolist() for line in lines]
+    assert dots == [[[50.0, 0.02]], [[50.0, 0.9]]]
+
+
+def test_scores_by_algorithm_1_are_those_of_the_run_or_else_the_last():
+    assert exact_scores(SENSITIVITY) == SENSITIVITY["algorithm1"]
+    assert exact_scores({"history": SENSITIVITY["history"]}) == {"range": 0.02, "shape": 0.9}
+    assert exact_scores({}) == {}
+
+
+def test_losses_are_drawn_over_the_iterations():
+    lines = {line.get_label(): line.get_xydata() for line in losses_figure(SENSITIVITY).axes[0].lines}
+    assert lines["shape"].tolist() == [[record["iteration"], record["losses"]["shape"]] for record in SENSITIVITY["history"]]
+
+
+def test_a_head_has_one_colour_in_every_figure():
+    drawn = [figure.axes[0].lines for figure in figures(SENSITIVITY).values()]
+    colors = [
+        {line.get_label(): line.get_color() for line in lines if line.get_label() in ("range", "shape")} for lines in drawn
+    ]
+    assert len(colors) == 3
+    assert colors[0] == colors[1] == colors[2]
+
+
+@pytest.mark.parametrize(
+    ("part", "names"), [("curves", ["curves"]), ("history", ["selection", "losses"]), ("algorithm1", [])]
+)
+def test_figures_are_those_that_the_data_allows(part, names):
+    assert list(figures({part: SENSITIVITY[part]})) == names
+
+
+def test_a_run_of_one_record_without_loss_can_be_drawn():
+    record = {
+        "iteration": 0,
+        "losses": {"mask": 0.0},
+        "scores": {"mask": 0.0},
+        "weights": {"mask": 1.0},
+        "selected": ["mask"],
+    }
+    assert [svg(figure, name) for name, figure in figures({"history": [record]}).items()]
+
+
+def test_a_figure_is_written_as_a_picture(tmp_path):
+    write_figure(tmp_path / "curves.png", curves_figure(SENSITIVITY))
+    image = cv2.imread(str(tmp_path / "curves.png"))
+    assert image.shape[1] > 1000
+    assert (image[0, 0] == 255).all()
+
+
+def test_the_svg_takes_the_ink_of_the_page_and_holds_its_words_as_text():
+    root = ElementTree.fromstring(svg(curves_figure(SENSITIVITY), "curves"))
+    words = {"".join(element.itertext()) for element in root.iter("{http://www.w3.org/2000/svg}text")}
+    assert {"range", "shape", "Lane Distortion Score"} <= words
+    text = svg(curves_figure(SENSITIVITY), "curves")
+    assert "currentColor" in text
+    assert "#000000" not in text

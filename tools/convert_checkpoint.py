@@ -1,0 +1,47 @@
+"""Rename the weights of an original project's checkpoint and check that they load strictly."""
+
+import argparse
+
+import torch
+
+from mmsf.cli import run
+from mmsf.errors import UserError
+from mmsf.files import whole_or_absent
+from mmsf.models.checkpoints import FAMILIES, convert, read_checkpoint, recognise
+from mmsf.registry import MODELS
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("source", metavar="SRC", help="checkpoint file of the original project")
+    parser.add_argument("--out", required=True, metavar="DST", help="file to write")
+    parser.add_argument("--family", choices=sorted(FAMILIES), help="refuse a file of any other family")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    checkpoint = read_checkpoint(arguments.source)
+    name = recognise(checkpoint.state)
+    if name is None:
+        raise UserError(f"{arguments.source} is of no family known here; known are {', '.join(sorted(FAMILIES))}")
+    family = FAMILIES[name]
+    if arguments.family not in (None, name):
+        raise UserError(f"{arguments.source} looks like {family.title}, not {FAMILIES[arguments.family].title}")
+    if family.rename is None:
+        raise UserError(f"{arguments.source} looks like {family.title}, which mmsf has no detector for")
+    state = convert(checkpoint.state, name)
+    model = MODELS.build(family.model_config(state))
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise UserError(f"{arguments.source} looks like {family.title} but does not load: {error}") from error
+    with whole_or_absent(arguments.out) as temporary:
+        torch.save({"state_dict": model.state_dict(), "meta": {"family": name}}, temporary)
+    for note in checkpoint.notes:
+        print(note)
+    print(f"{family.title}: {len(state)} weights renamed and loaded strictly, written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,41 @@
+"""Evaluate predicted lanes in TuSimple's JSON format by the official rules.
+
+python tools/evaluate_tusimple.py --gt label_data.json --pred predictions.json
+
+Both files hold one object a line. Predictions name raw_file, lanes and run_time (milliseconds; a frame slower than 200
+counts as missed) for every labelled frame; their lanes are x-positions on the labels' h_samples.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from mmsf.cli import run
+from mmsf.evaluation.tusimple_score import mean_score, score_frames
+from mmsf.files import whole_or_absent
+from mmsf.lanes.tusimple import read_frames
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gt", required=True, help="label file")
+    parser.add_argument("--pred", required=True, help="prediction file")
+    parser.add_argument("--json", metavar="OUT", help="file to write the figures to, over all and by frame")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parse the arguments, evaluate, print the figures."""
+    args = parse_args()
+    scores = score_frames(read_frames(args.gt), read_frames(args.pred, h_samples=False, run_time=True))
+    mean = mean_score(scores.values())
+    figures = {"accuracy": mean.accuracy, "FP": mean.fp, "FN": mean.fn, "F1": mean.f1}
+    print("\n".join(f"{name:9}{value:.10f}" for name, value in figures.items()))
+    if args.json:
+        frames = {name: {"accuracy": s.accuracy, "FP": s.fp, "FN": s.fn} for name, s in scores.items()}
+        with whole_or_absent(Path(args.json)) as temporary:
+            temporary.write_text(json.dumps({**figures, "frames": frames}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)
