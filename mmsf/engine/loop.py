@@ -41,6 +41,7 @@ class PTQLoop(BaseLoop):
         frames: The calibration frames.
         curves: Semantic head -> noise-score curve.
         stages: Stage -> metrics of the validation.
+        lanes: Stage -> image path -> lanes of the validation, as `LaneRecorder` keeps them.
         errors: 'before' and 'after' tuning -> head -> semantic error on the calibration frames.
         seconds: Phase -> seconds.
     """
@@ -70,7 +71,7 @@ class PTQLoop(BaseLoop):
         self.curves: dict[str, NoiseScoreCurve] = {}
         self.stages: dict[str, dict] = {}
         self.errors: dict[str, dict[str, float]] = {}
-        self.lanes: dict[str, dict[str, list]] = {}
+        self.lanes: dict[str, dict[str, dict]] = {}
         self.seconds: dict[str, float] = {}
         self.frames: CalibrationFrames | None = None
         runner.register_hook(_LoopState(self), priority="NORMAL")

@@ -7,18 +7,20 @@ class LaneRecorder(BaseMetric):
     """A metric without figures: it writes down every frame's lanes.
 
     Args:
-        lanes: Filled with image path -> list of (P, 2) arrays in pixels of the original image.
+        lanes: Filled with image path -> ``lines``, a list of (P, 2) arrays in pixels of the original image, and ``size``, that
+            image's (height, width).
     """
 
-    default_prefix = None
+    default_prefix = "lanes"
 
-    def __init__(self, lanes: dict[str, list]) -> None:
+    def __init__(self, lanes: dict[str, dict]) -> None:
         super().__init__()
         self.lanes = lanes
 
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
         for sample in data_samples:
-            self.results.append((sample["img_path"], sample["pred_instances"]["lines"]))
+            frame = {"lines": sample["pred_instances"]["lines"], "size": tuple(sample["ori_shape"][:2])}
+            self.results.append((sample["img_path"], frame))
 
     def compute_metrics(self, results: list) -> dict:
         self.lanes.update(results)

@@ -10,8 +10,9 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
+from mmsf.datasets.images import read_image
 from mmsf.engine.quantized_file import write_quantized
-from mmsf.evaluation import agreement
+from mmsf.evaluation.agreement import FrameAgreement, compare_frames, summarize
 from mmsf.files import whole_or_absent
 from mmsf.registry import HOOKS
 from mmsf.version import __version__
@@ -64,7 +65,10 @@ class ResultHook(Hook):
             "left_float": network.left_float,
             "mac_share": network.share_by_bits(),
             **loop.stages,
-            "agreement": self.agreement(loop),
+            "agreement": {
+                **summarize(self._comparison(loop.lanes, "quantized").values()),
+                "calibrated": summarize(self._comparison(loop.lanes, "calibrated").values()),
+            },
             "heads": {
                 name: {
                     "loss_before": loop.errors["before"][name],
@@ -88,14 +92,13 @@ class ResultHook(Hook):
         return summary
 
     @staticmethod
-    def agreement(loop) -> dict:
-        """How far the quantized (and the calibrated) model's lanes agree with the float model's."""
-        result = {}
-        for stage in ("calibrated", "quantized"):
-            if stage in loop.lanes and "float" in loop.lanes:
-                pairs = [(lanes, loop.lanes[stage][path]) for path, lanes in loop.lanes["float"].items()]
-                result[stage] = agreement(*zip(*pairs)) if pairs else {}
-        return {**result.get("quantized", {}), "calibrated": result.get("calibrated", {})}
+    def _comparison(lanes: dict[str, dict], stage: str) -> dict[str, FrameAgreement]:
+        """Image path -> agreement of a stage's lanes with the float model's."""
+        if "float" not in lanes or stage not in lanes:
+            return {}
+        paths = list(lanes["float"])
+        frames = [[lanes[s][path]["lines"] for path in paths] for s in ("float", stage)]
+        return dict(zip(paths, compare_frames(*frames, [lanes["float"][path]["size"] for path in paths])))
 
     def sensitivity(self, runner) -> dict:
         """`sensitivity.json`."""
@@ -108,20 +111,12 @@ class ResultHook(Hook):
 
     def _frames(self, runner):
         """The frames with the least agreement, drawn one at a time."""
-        from mmsf.datasets.images import read_image
-
         lanes = runner.train_loop.lanes
         stages = [stage for stage in ("float", "calibrated", "quantized") if stage in lanes]
-        for path in self._worst(lanes, stages)[: self.overlays]:
-            yield Frame(Path(path).name, read_image(path), {stage: lanes[stage][path] for stage in stages})
-
-    @staticmethod
-    def _worst(lanes: dict, stages: list[str]) -> list[str]:
-        paths = list(lanes[stages[0]])
-        if stages[-1] == "float":
-            return paths
-        scores = {p: agreement([lanes["float"][p]], [lanes[stages[-1]][p]])["mean_distortion"] for p in paths}
-        return sorted(paths, key=lambda path: -scores[path])
+        comparison = self._comparison(lanes, stages[-1])
+        worst = sorted(comparison, key=lambda path: -comparison[path].distortion)
+        for path in worst[: self.overlays]:
+            yield Frame(Path(path).name, read_image(path), {stage: lanes[stage][path]["lines"] for stage in stages})
 
 
 def _write_json(path: Path, content: dict) -> None:

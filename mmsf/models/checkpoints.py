@@ -53,10 +53,10 @@ def unpack_attention(state: StateDict) -> StateDict:
 
 
 def count_batches(state: StateDict) -> StateDict:
-    """Add the counter that frozen batch norms lack; it plays no part in evaluation."""
+    """Add the counter that frozen batch norms lack and make every counter a scalar; it plays no part in evaluation."""
     counted = {}
     for key, value in state.items():
-        counted[key] = value
+        counted[key] = value.reshape(()) if key.endswith("num_batches_tracked") else value
         counter = key.removesuffix("running_var") + "num_batches_tracked"
         if key.endswith("running_var") and counter not in state:
             counted[counter] = torch.tensor(0)

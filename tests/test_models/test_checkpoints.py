@@ -108,12 +108,12 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
     state = authors_state()
     del state["class_embed.bias"]
     torch.save(state, tmp_path / "partial.pth")
-    with pytest.raises(UserError, match="class_embed.bias"):
+    with pytest.raises(UserError, match=r"class_embed\.bias"):
         load_float_checkpoint(model(), tmp_path / "partial.pth")
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nothing.pth is not there"):
+    with pytest.raises(UserError, match=r"nothing\.pth is not there"):
         read_checkpoint(tmp_path / "nothing.pth")
 
 

@@ -3,15 +3,10 @@
 import cv2
 import numpy as np
 
+from mmsf.datasets.synthetic.drawing import haze_colour
 from mmsf.datasets.synthetic.road import WIDTH
 from mmsf.datasets.synthetic.scene import Scene
 from mmsf.datasets.synthetic.textures import foliage_sprites, spectral_tile
-
-
-def haze_colour(scene: Scene) -> np.ndarray:
-    """Colour of the air at the horizon: (3,) float32 blue, green, red."""
-    bright = 175 + 50 * scene.style["sky"]
-    return np.float32([bright + 6, bright + 2, bright - 4 * scene.style["tint"]])
 
 
 def draw_background(scene: Scene, generator: np.random.Generator, height: int) -> np.ndarray:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mmsf.datasets.synthetic.background import draw_background, haze_colour
+from mmsf.datasets.synthetic.background import draw_background
+from mmsf.datasets.synthetic.drawing import haze_colour, visibility
 from mmsf.datasets.synthetic.ground import draw_ground, shadow_light
 from mmsf.datasets.synthetic.light import add_glare, draw_bonnet, expose, night_light
-from mmsf.datasets.synthetic.objects import draw_objects, visibility
+from mmsf.datasets.synthetic.objects import draw_objects
 from mmsf.datasets.synthetic.paint import paint_road
 from mmsf.datasets.synthetic.road import HEIGHT, WIDTH
 from mmsf.datasets.synthetic.scene import Scene, category_of, sample_scene

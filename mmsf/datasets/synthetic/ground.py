@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmsf.datasets.synthetic.road import WIDTH
+from mmsf.datasets.synthetic.road import WIDTH, RoadView
 from mmsf.datasets.synthetic.scene import Scene
 from mmsf.datasets.synthetic.textures import sample_tile, spectral_tile
 
@@ -44,7 +44,7 @@ def draw_ground(scene: Scene, generator: np.random.Generator) -> np.ndarray:
     return ground
 
 
-def _fade(texture: np.ndarray, view, cell: float) -> np.ndarray:
+def _fade(texture: np.ndarray, view: RoadView, cell: float) -> np.ndarray:
     """Weaken a texture where a pixel covers more than one of its cells of ``cell`` metres."""
     return texture * np.clip(cell / np.maximum(view.depth, view.scale), 0, 1).astype(np.float32)[:, None]
 

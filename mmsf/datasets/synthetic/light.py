@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from mmsf.datasets.synthetic.objects import Glow
+from mmsf.datasets.synthetic.drawing import Glow
 from mmsf.datasets.synthetic.road import HEIGHT, WIDTH
 from mmsf.datasets.synthetic.scene import Scene
 from mmsf.datasets.synthetic.textures import sensor_tile

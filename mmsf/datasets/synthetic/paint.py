@@ -5,7 +5,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from mmsf.datasets.synthetic.road import WIDTH
+from mmsf.datasets.synthetic.road import WIDTH, RoadView
 from mmsf.datasets.synthetic.scene import WHITE, Scene, Stripe
 from mmsf.datasets.synthetic.textures import sample_tile, spectral_tile
 
@@ -66,7 +66,7 @@ def _dash_share(distance: np.ndarray, depth: np.ndarray, stripe: Stripe) -> np.n
     return (integral(far) - integral(near)) / depth
 
 
-def _wear(view, columns: np.ndarray, wear: float, start: np.ndarray) -> np.ndarray:
+def _wear(view: "RoadView | _Rows", columns: np.ndarray, wear: float, start: np.ndarray) -> np.ndarray:
     """Share of paint left at (R, K) columns: worn paint is missing in spots and thin in between."""
     across = (view.scale[:, None] * columns + view.shift[:, None]) * 40 + start[0]
     along = np.broadcast_to(view.distance[:, None] * 12 + start[1], columns.shape)
@@ -96,7 +96,7 @@ def _paint_polygons(ground: np.ndarray, scene: Scene, polygons: list[np.ndarray]
 class _Rows:
     """A band of a view's rows."""
 
-    def __init__(self, view, band: slice) -> None:
+    def __init__(self, view: RoadView, band: slice) -> None:
         self.scale, self.shift, self.distance = view.scale[band], view.shift[band], view.distance[band]
 
 
@@ -107,8 +107,8 @@ def arrow_polygons(middle: float, near: float, kind: str) -> list[np.ndarray]:
     turn = np.array([[0.05, 1.9], [0.62, 3.0], [0.62, 2.3], [1.02, 3.7], [0.62, 4.9], [0.62, 3.9], [0.05, 2.9]])
     parts = {
         "ahead": [shaft, head],
-        "right": [shaft[:, :] * [1, 0.7], turn],
-        "left": [shaft[:, :] * [1, 0.7], turn * [-1, 1]],
+        "right": [shaft * [1, 0.7], turn],
+        "left": [shaft * [1, 0.7], turn * [-1, 1]],
         "ahead right": [shaft, head, turn],
         "ahead left": [shaft, head, turn * [-1, 1]],
     }[kind]

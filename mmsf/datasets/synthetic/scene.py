@@ -11,6 +11,9 @@ from mmsf.lanes.culane import CATEGORIES
 SHARES = (18, 8, 3, 4, 3, 4, 4, 2, 4)
 CLIP = sum(SHARES)
 
+# Every name takes one draw, in this order: to keep the frames of a seed as they are, add at the end and take none out.
+STYLE = ("asphalt", "tint", "sky", "cloud", "verge", "rail", "skyline", "haze", "sun", "lamps")
+
 WHITE, YELLOW = (225.0, 228.0, 230.0), (70.0, 175.0, 215.0)
 
 
@@ -60,11 +63,13 @@ class Scene:
         view: Camera and road.
         left: Metres from the reference line to the left end of the asphalt.
         right: The same on the right.
-        lanes: Middles of the lanes in our direction, metres; the first `opposite` ones belong to the other direction.
+        lanes: Middles of the lanes in our direction, metres, left to right.
+        opposite: Middles of the lanes of the other direction, from the road's middle outwards.
+        ego: Which of ``lanes`` is ours.
         stripes: Paint, left to right.
         vehicles: Traffic.
         place: ``city``, ``motorway`` or ``country``.
-        style: Further draws that only the renderers read, by name.
+        style: Draws in [0, 1] for the renderers, by the names of `STYLE`.
     """
 
     category: str
@@ -114,10 +119,7 @@ def sample_scene(generator: np.random.Generator, category: str) -> Scene:
     lanes = [(lane - ego) * width for lane in range(count)]
     opposite = [offsets[0] - (lane + 0.5) * width for lane in range(opposite_count)]
     vehicles = _vehicles(generator, category, lanes, ego, opposite, view)
-    style = {
-        name: float(draw())
-        for name in ("asphalt", "tint", "sky", "cloud", "verge", "rail", "skyline", "haze", "sun", "lamps")
-    }
+    style = {name: float(draw()) for name in STYLE}
     return Scene(category, view, left, right, lanes, opposite, ego, stripes, vehicles, place, style)
 
 

@@ -1,0 +1,103 @@
+import itertools
+
+import pytest
+import torch
+
+from mmsf.errors import UserError
+from mmsf.quantization import MinMaxRange, MSERange, PercentileRange, Quantizer, QuantizerSettings
+from mmsf.quantization.histogram import GrowingHistogram
+from mmsf.registry import TASK_UTILS
+
+
+def normal(count: int, scale: float = 1.0, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def histogram_of(*batches: torch.Tensor) -> GrowingHistogram:
+    histogram = GrowingHistogram()
+    for batch in batches:
+        histogram(batch)
+    return histogram
+
+
+def error_after(estimator, settings: QuantizerSettings, x: torch.Tensor, p: float) -> float:
+    quantizer = Quantizer(settings)
+    estimator.set_activation_range(quantizer, histogram_of(x))
+    return (quantizer(x) - x).abs().pow(p).mean().item()
+
+
+def test_a_growing_histogram_counts_as_one_made_at_once():
+    batches = [normal(500, scale, seed) for seed, scale in enumerate((0.1, 3.0, 50.0))]
+    grown, whole = histogram_of(*batches), histogram_of(*batches[::-1])
+    assert grown.limit == whole.limit
+    assert (grown.low, grown.high) == (whole.low, whole.high)
+    assert grown.counts.sum() == 1500
+    # Values that lie on a bin's very edge may fall to either side, nothing else.
+    assert (grown.counts.cumsum(0) - whole.counts.cumsum(0)).abs().max() <= 1
+
+
+def test_a_broken_activation_is_named():
+    with pytest.raises(UserError, match="'neck.conv'"):
+        GrowingHistogram("neck.conv")(torch.tensor([1.0, float("nan")]))
+
+
+def test_min_max_spans_the_data():
+    low, high = MinMaxRange().from_histogram(histogram_of(torch.tensor([-1.5, 0.25, 3.0])), QuantizerSettings(8, False))
+    assert (low.item(), high.item()) == (-1.5, 3.0)
+
+
+def test_percentile_leaves_out_outliers_only():
+    x = torch.cat((normal(100_000), torch.tensor([1000.0])))
+    low, high = PercentileRange(99.9).from_histogram(histogram_of(x), QuantizerSettings(8, False))
+    assert 2.5 < high < 4.5
+    assert -4.5 < low < -2.5
+    weights_low, weights_high = PercentileRange(99.9).from_channels(x[None], QuantizerSettings(8, True))
+    torch.testing.assert_close(weights_high[0], torch.quantile(x[:100_000], 0.999), rtol=0.05, atol=0)
+    assert weights_low[0] < -2.5
+
+
+@pytest.mark.parametrize("percentile", [50, 101])
+def test_a_percentile_outside_its_bounds_is_refused(percentile):
+    with pytest.raises(UserError, match="percentile"):
+        PercentileRange(percentile)
+
+
+@pytest.mark.parametrize(("symmetric", "one_sided"), [(True, False), (False, True), (False, False)])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_mse_is_as_good_as_a_search_by_hand(symmetric, one_sided, bits):
+    x = normal(4000) ** 3
+    if one_sided:
+        x = x.abs()
+    settings = QuantizerSettings(bits, symmetric)
+    found = error_after(MSERange(p=2.0), settings, x, 2.0)
+    shares = torch.linspace(0.02, 1, 50)
+    best = float("inf")
+    ends = itertools.product(shares, shares) if not (symmetric or one_sided) else zip(shares, shares)
+    for low, high in ends:
+        quantizer = Quantizer(settings)
+        quantizer.set_range(x.min() * low, x.max() * high)
+        best = min(best, (quantizer(x) - x).square().mean().item())
+    # The histogram's bins and the coarser grid cost a little.
+    assert found <= best * 1.05
+
+
+def test_mse_of_channels_searches_each_channel():
+    weight = torch.stack((normal(500), normal(500, 100.0, 1)))
+    quantizer = Quantizer(QuantizerSettings(4, symmetric=True, per_channel=True), 2)
+    MSERange().set_weight_range(quantizer, weight)
+    for row, scale in zip(weight, quantizer.scale):
+        alone = Quantizer(QuantizerSettings(4, symmetric=True))
+        MSERange().set_weight_range(alone, row)
+        torch.testing.assert_close(alone.scale, scale)
+
+
+def test_transposed_convolutions_have_their_channels_on_axis_one():
+    weight = torch.stack((normal(30).view(5, 6), normal(30, 9.0, 1).view(5, 6)), 1)
+    quantizer = Quantizer(QuantizerSettings(8, symmetric=True, per_channel=True, channel_axis=1), 2)
+    MinMaxRange().set_weight_range(quantizer, weight)
+    torch.testing.assert_close(quantizer.scale, weight.abs().amax((0, 2)) / 127.5)
+
+
+@pytest.mark.parametrize("name", ["MinMaxRange", "PercentileRange", "MSERange"])
+def test_estimators_are_built_from_configs(name):
+    assert type(TASK_UTILS.build(dict(type=name))).__name__ == name
