@@ -96,9 +96,12 @@ class ResultHook(Hook):
         """Image path -> agreement of a stage's lanes with the float model's."""
         if "float" not in lanes or stage not in lanes:
             return {}
-        paths = list(lanes["float"])
-        frames = [[lanes[s][path]["lines"] for path in paths] for s in ("float", stage)]
-        return dict(zip(paths, compare_frames(*frames, [lanes["float"][path]["size"] for path in paths])))
+        compared = {}
+        for size in {frame["size"] for frame in lanes["float"].values()}:
+            paths = [path for path, frame in lanes["float"].items() if frame["size"] == size]
+            frames = ([lanes[s][path]["lines"] for path in paths] for s in ("float", stage))
+            compared.update(zip(paths, compare_frames(*frames, size)))
+        return compared
 
     def sensitivity(self, runner) -> dict:
         """`sensitivity.json`."""

@@ -40,7 +40,7 @@ class LaneSpans:
 class _Step:
     """Row spans of a thick line, relative to its start: rows, first and last columns, (n,) each.
 
-    ``whole``: every row is one span, and the caps of the two ends reach every row.
+    ``whole``: every row is one span, also together with what of the two caps lies beside the picture.
     """
 
     rows: np.ndarray
@@ -80,14 +80,25 @@ def _cap(width: int) -> _Step:
 def _beyond_caps(dx: int, dy: int, room: tuple[int, int, int, int], width: int) -> _Step:
     """The rows of a step, see `_draw_step`, on which it covers more than the caps of its two ends."""
     step, cap = _draw_step(dx, dy, room, width), _cap(width)
-    first, last = np.full(len(step.rows), np.inf), np.full(len(step.rows), -np.inf)
+    low = max(min(dy, 0) + int(cap.rows[0]), -room[1])
+    high = min(max(dy, 0) + int(cap.rows[-1]), room[3])
+    rows = np.arange(low, high + 1)
+    reached = (step.rows >= low) & (step.rows <= high)
+    # From the first to the last column on every row, of the picture and of the caps, which may lie beside it.
+    first, last = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
+    first[step.rows[reached] - low], last[step.rows[reached] - low] = step.first[reached], step.last[reached]
+    cap_first, cap_last = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
     for x, y in ((0, 0), (dx, dy)):
-        _, here, there = np.intersect1d(step.rows, cap.rows + y, assume_unique=True, return_indices=True)
-        first[here] = np.minimum(first[here], cap.first[there] + x)
-        last[here] = np.maximum(last[here], cap.last[there] + x)
-    reached = (step.rows >= min(dy, 0) + cap.rows[0]) & (step.rows <= max(dy, 0) + cap.rows[-1])
-    more = (step.first < np.maximum(first, -room[0])) | (step.last > np.minimum(last, room[2]))
-    return _Step(step.rows[more], step.first[more], step.last[more], bool(step.whole and reached.all()))
+        shown = (cap.rows + y >= low) & (cap.rows + y <= high)
+        at = cap.rows[shown] + y - low
+        cap_first[at] = np.minimum(cap_first[at], cap.first[shown] + x)
+        cap_last[at] = np.maximum(cap_last[at], cap.last[shown] + x)
+    span_first = np.maximum(np.minimum(first, cap_first), -room[0])
+    span_last = np.minimum(np.maximum(last, cap_last), room[2])
+    gap = (span_first <= span_last) & ((span_first < first) | (span_last > last))
+    more = (first < cap_first) | (last > cap_last)
+    whole = bool(step.whole and reached.all() and not gap.any())
+    return _Step(rows[more], first[more].astype(np.int64), last[more].astype(np.int64), whole)
 
 
 _cached_beyond_caps = lru_cache(maxsize=16384)(_beyond_caps)

@@ -95,6 +95,8 @@ def _frame(entry: Any, h_samples: bool, run_time: bool) -> TuSimpleFrame:
     if not isinstance(entry["lanes"], list):
         raise UserError("lanes is not a list")
     rows = _numbers(entry["h_samples"], "h_samples") if "h_samples" in entry else None
+    if rows is not None and not len(rows):
+        raise UserError("h_samples is empty")
     lanes = [_numbers(lane, f"lane {index}") for index, lane in enumerate(entry["lanes"])]
     for index, lane in enumerate(lanes):
         if rows is not None and len(lane) != len(rows):

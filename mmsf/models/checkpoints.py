@@ -101,13 +101,23 @@ FAMILIES = {
 }
 
 
+def _buffer_statistic(owner: type, name: str) -> Callable:
+    """What `getattr` is in a checkpoint: MMEngine writes its buffers' statistics as attributes of their class."""
+    if owner is not HistoryBuffer or name.startswith("_"):
+        raise ValueError(f"a checkpoint may not read {name} of {owner}")
+    return getattr(owner, name)
+
+
 @contextmanager
 def _mmengine_classes():
-    """Allow the plain classes that MMEngine's message hub writes beside the weights."""
-    reconstruct = getattr(np, "_core", getattr(np, "core", None)).multiarray._reconstruct
-    dtypes = [type(np.dtype(code)) for code in ("f8", "f4", "i8")]
-    functions = [HistoryBuffer.mean, HistoryBuffer.current, HistoryBuffer.min, HistoryBuffer.max]
-    with torch.serialization.safe_globals([HistoryBuffer, reconstruct, np.ndarray, np.dtype, getattr, *dtypes, *functions]):
+    """Allow the plain numbers and arrays that MMEngine's message hub, and older projects, write beside the weights."""
+    multiarray = getattr(np, "_core", getattr(np, "core", None)).multiarray
+    allowed: list = [HistoryBuffer, (_buffer_statistic, "builtins.getattr")]
+    allowed += [np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdUSO"}]
+    for function in (multiarray._reconstruct, multiarray.scalar):
+        # Numpy 2 moved these; files hold either name.
+        allowed += [(function, f"numpy.{core}.multiarray.{function.__name__}") for core in ("core", "_core")]
+    with torch.serialization.safe_globals(allowed):
         yield
 
 

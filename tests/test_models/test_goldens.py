@@ -52,15 +52,15 @@ def check_network(path: Path, original: Original) -> None:
         if name.startswith("feat."):
             module = model.get_submodule(original.module(name[5:]))
             module.register_forward_hook(lambda _, inputs, output, name=name: features.__setitem__(name, output))
+    picture = torch.from_numpy(golden.image()).permute(2, 0, 1)
+    inputs = model.data_preprocessor({"inputs": [picture]})["inputs"]
     with torch.no_grad():
-        raw = original.raw_outputs(model, torch.from_numpy(golden.input()))
+        raw = original.raw_outputs(model, inputs)
     for name in golden.tensors():
         if name.startswith("feat."):
             value = original.layout(name[5:], features[name])
-        elif name.startswith("out."):
-            value = raw[original.raw_name(name[4:])]
         else:
-            continue
+            value = inputs if name == "input" else raw[original.raw_name(name[4:])]
         report = golden.compare(name, value.numpy())
         assert report["ok"], f"{path.name}: {name} differs by {report['max_err']}"
     lanes = model.adapter.decode(model.adapter.split(raw), [{"ori_shape": original.ori_shape}])[0]

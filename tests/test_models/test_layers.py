@@ -1,5 +1,6 @@
 """Layers equal torch's own, and constants follow from sizes."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -35,14 +36,15 @@ def test_the_position_embedding_follows_from_the_size_of_the_features() -> None:
     embed = SinePositionEmbedding(32)
     for height, width in ((5, 13), (9, 25)):
         position = embed(torch.zeros(1, 8, height, width))
-        assert torch.equal(position, sine_position_embedding(height, width, 32))
+        assert position.dtype == torch.float32
+        assert torch.equal(position, torch.from_numpy(sine_position_embedding(height, width, 32)))
     assert not list(embed.state_dict())
 
 
 def test_the_position_embedding_holds_the_row_first_and_alternates_sine_and_cosine() -> None:
     position = sine_position_embedding(4, 6, 32).reshape(4, 6, 32)
     rows, columns = position[..., :16], position[..., 16:]
-    assert torch.equal(rows[:, 0], rows[:, 5])
-    assert torch.equal(columns[0], columns[3])
-    # The first two features have wavelength 1 x 2 pi: the last row is at 2 pi, the second of four at pi.
-    torch.testing.assert_close(rows[[3, 1], 0, :2], torch.tensor([[0.0, 1.0], [0.0, -1.0]]), rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(rows[:, 0], rows[:, 5])
+    np.testing.assert_array_equal(columns[0], columns[3])
+    # The first two features turn once over the rows: the last of four rows is at 2 pi, the second at pi.
+    np.testing.assert_allclose(rows[[3, 1], 0, :2], [[0.0, 1.0], [0.0, -1.0]], atol=1e-5)

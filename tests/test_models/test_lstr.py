@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from mmengine.structures import InstanceData
+from originals import ROOT
 
 from mmsf.models import LSTR
 
@@ -111,11 +113,24 @@ def test_positions_enter_queries_and_keys_and_not_values() -> None:
     assert torch.equal(value, memory)
 
 
-def test_channel_order_and_scale_belong_to_the_preprocessor() -> None:
-    picture = torch.randint(0, 255, (3, 64, 96), dtype=torch.uint8)
-    model = small()
-    inputs = model.data_preprocessor({"inputs": [picture]})["inputs"]
-    torch.testing.assert_close(inputs[0], (picture.float() - 100) / 50)
+@pytest.mark.parametrize(
+    ("name", "bgr_to_rgb", "backend", "size"),
+    [
+        ("lstr_r18s-1x_tusimple", False, "cv2", (360, 640)),
+        ("lstr_r18s-1x_culane", False, "cv2", (295, 820)),
+        ("lstr_r18s-2x_culane", True, "pil", (288, 800)),
+        ("lstr_r34_culane", True, "pil", (288, 800)),
+    ],
+)
+def test_the_authors_expect_bgr_and_cv2_and_pytorch_auto_drive_rgb_and_pil(
+    name: str, bgr_to_rgb: bool, backend: str, size: tuple[int, int]
+) -> None:
+    config = Config.fromfile(str(ROOT / "configs" / "lstr" / f"{name}.py"))
+    assert config.model.data_preprocessor.bgr_to_rgb == bgr_to_rgb
+    assert config.input_size == size
+    for loader in ("train", "val", "test", "calibration"):
+        load = config[f"{loader}_dataloader"].dataset.pipeline[0]
+        assert (load.type, load.backend, load.scale) == ("LoadImage", backend, size[::-1])
 
 
 def test_training_starts_from_finite_losses_and_lowers_them_on_one_batch() -> None:
@@ -154,3 +169,10 @@ def test_a_copy_of_a_used_detector_is_independent_of_it() -> None:
     for parameter in other.parameters():
         parameter.zero_()
     assert torch.equal(model(images)["curves"], before)
+
+
+@torch.no_grad()
+def test_a_detector_that_never_ran_can_be_traced() -> None:
+    model, images = small(), torch.randn(1, 3, 64, 96)
+    traced = torch.jit.trace(model, images, strict=False)
+    assert torch.equal(traced(images)["curves"], model(images)["curves"])

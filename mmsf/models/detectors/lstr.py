@@ -1,5 +1,7 @@
 """LSTR: lane shapes from a small transformer."""
 
+from contextlib import nullcontext
+
 import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
@@ -106,9 +108,11 @@ class LSTR(LaneDetector):
 
     def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
         """Losses of every decoder layer."""
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16_backbone):
+        device = images.device.type
+        with torch.autocast(device, torch.bfloat16) if self.bfloat16_backbone else nullcontext():
             features = self.backbone(images.contiguous(memory_format=torch.channels_last))[-1]
-        # The rest stays in float32: curve numbers in bfloat16 would be off by pixels.
-        raw = self._heads(features.float(), auxiliary=True)
-        lines = [sample.gt_instances.input_lines for sample in data_samples]
-        return self.loss_function(raw, lines, tuple(images.shape[-2:]))
+        # Curve numbers at half precision would be off by pixels.
+        with torch.autocast(device, enabled=False):
+            raw = self._heads(features.float(), auxiliary=True)
+            lines = [sample.gt_instances.input_lines for sample in data_samples]
+            return self.loss_function(raw, lines, tuple(images.shape[-2:]))

@@ -1,12 +1,14 @@
 """Sine position embedding of a feature map: a constant of its size."""
 
-import math
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 
-def sine_position_embedding(height: int, width: int, channels: int, temperature: float = 1e4) -> Tensor:
+@lru_cache(maxsize=32)
+def sine_position_embedding(height: int, width: int, channels: int, temperature: float = 1e4) -> np.ndarray:
     """Embed each cell of a feature map by sines and cosines of its row and column.
 
     Rows and columns are counted from 1 and normalised so that the last is 2 pi. The first half of the channels holds the
@@ -19,26 +21,26 @@ def sine_position_embedding(height: int, width: int, channels: int, temperature:
         temperature: Base of the wavelengths.
 
     Returns:
-        (H * W, channels) float32, row-major.
+        (H * W, channels) float32, row-major; the same array for the same size, not to be written to.
 
     Source:
         Carion et al., "End-to-End Object Detection with Transformers", 2020.
     """
     half = channels // 2
-    wavelength = temperature ** (2 * torch.div(torch.arange(half), 2, rounding_mode="floor") / half)
+    wavelength = np.float32(temperature) ** (2 * (np.arange(half) // 2) / half).astype(np.float32)
 
-    def embed(count: int) -> Tensor:
-        position = torch.arange(1, count + 1, dtype=torch.float32)
-        angle = (position / (position[-1] + 1e-6) * 2 * math.pi)[:, None] / wavelength
-        return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), 2).flatten(1)
+    def embed(count: int) -> np.ndarray:
+        position = np.arange(1, count + 1, dtype=np.float32)
+        angle = (position / (position[-1] + np.float32(1e-6)) * np.float32(2 * np.pi))[:, None] / wavelength
+        return np.stack((np.sin(angle[:, 0::2]), np.cos(angle[:, 1::2])), 2).reshape(count, half)
 
-    rows = embed(height)[:, None].expand(height, width, half)
-    columns = embed(width)[None].expand(height, width, half)
-    return torch.cat((rows, columns), 2).flatten(0, 1)
+    rows = np.broadcast_to(embed(height)[:, None], (height, width, half))
+    columns = np.broadcast_to(embed(width)[None], (height, width, half))
+    return np.concatenate((rows, columns), 2).reshape(height * width, channels)
 
 
 class SinePositionEmbedding(nn.Module):
-    """`sine_position_embedding` for the size of the feature map at hand, kept for each size met; not in the state dict.
+    """`sine_position_embedding` for the size of the feature map at hand; nothing of it is in the state dict.
 
     Args:
         channels: Channels; a multiple of 4.
@@ -47,12 +49,8 @@ class SinePositionEmbedding(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self._kept: dict[tuple, Tensor] = {}
 
     def forward(self, features: Tensor) -> Tensor:
         """Embedding for features (B, C, H, W): (H * W, channels), of their type and on their device."""
-        height, width = int(features.shape[-2]), int(features.shape[-1])
-        key = (height, width, features.dtype, features.device)
-        if key not in self._kept:
-            self._kept[key] = sine_position_embedding(height, width, self.channels).to(features)
-        return self._kept[key]
+        embedding = sine_position_embedding(int(features.shape[-2]), int(features.shape[-1]), self.channels)
+        return torch.from_numpy(embedding).to(features)
