@@ -15,5 +15,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        text = str(error)
+        if text.startswith("Caught "):  # raised in a data loader's process: the message is the last line of its traceback
+            text = text.rstrip().rpartition("\n")[2].partition(": ")[2]
+        print(f"error: {' '.join(text.split())}", file=sys.stderr)
         sys.exit(2)

@@ -1,7 +1,7 @@
 """Registries of mmsf: children of MMEngine's, in scope ``mmsf``.
 
-A type is written ``mmsf.Name`` in a config of another scope. Each registry imports its ``locations`` at the first look-up, so
-a config needs nothing but ``custom_imports=dict(imports=['mmsf'], allow_failed_imports=False)``.
+A type is written ``mmsf.Name`` in a config of another scope. Each registry imports its ``locations`` at the first look-up,
+so a config needs nothing but ``custom_imports=dict(imports=['mmsf'], allow_failed_imports=False)``.
 """
 
 from mmengine import registry as _root

@@ -9,7 +9,14 @@ from mmengine.config import Config, ConfigDict
 
 from mmsf.errors import UserError
 
-_ROOTED = ("train_dataloader", "val_dataloader", "test_dataloader", "calibration_dataloader", "val_evaluator", "test_evaluator")
+_ROOTED = (
+    "train_dataloader",
+    "val_dataloader",
+    "test_dataloader",
+    "calibration_dataloader",
+    "val_evaluator",
+    "test_evaluator",
+)
 
 # What a PTQ config adds to its two bases, a float config and a preset.
 PTQ_LINES = """\
@@ -18,6 +25,7 @@ train_dataloader = dict(_delete_=True, **_base_.calibration_dataloader)
 train_cfg = dict(_delete_=True, **_base_.ptq_train_cfg)
 optim_wrapper = dict(_delete_=True, **_base_.ptq_optim_wrapper)
 param_scheduler = _base_.ptq_param_scheduler
+custom_hooks = _base_.ptq_custom_hooks
 """
 
 
@@ -57,7 +65,7 @@ def with_preset(float_config: str | Path, preset: str, bits: str, presets: Path)
     if name not in known:
         raise UserError(f"no preset {preset!r} at {bits!r}; known: {', '.join(known)}")
     given = read_config(float_config)
-    if _is_ptq(given):
+    if is_ptq(given):
         raise UserError(f"{float_config} is a PTQ config already; --preset and --bits go with a float config")
     for key in ("model", "calibration_dataloader", "input_size"):
         if key not in given:
@@ -74,11 +82,12 @@ def require_ptq(cfg: Config, path: str | Path) -> None:
     Raises:
         UserError: It is a float config.
     """
-    if not _is_ptq(cfg):
+    if not is_ptq(cfg):
         raise UserError(f"{path} is a float config; give --preset NAME --bits wXaY with it, or a config of configs/ptq")
 
 
-def _is_ptq(cfg: Config) -> bool:
+def is_ptq(cfg: Config) -> bool:
+    """Whether a config quantizes."""
     return str(cfg.get("model", {}).get("type", "")).rpartition(".")[2] == "QuantWrapper"
 
 
@@ -86,7 +95,10 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> None:
     """Merge ``--cfg-options``; ``data_root`` and ``calibration_root`` reach every dataloader and evaluator."""
     options = dict(options)
     data_root, calibration_root = options.pop("data_root", None), options.pop("calibration_root", None)
-    cfg.merge_from_dict(options)
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, AssertionError) as error:
+        raise UserError(f"--cfg-options does not fit the config: {error}") from error
     set_roots(cfg, data_root, [calibration_root] if isinstance(calibration_root, str) else calibration_root)
 
 
@@ -117,7 +129,7 @@ def set_roots(cfg: Config, data_root: str | None, calibration_root: list[str] | 
 
 def _moved(path: str, old: str, new: str) -> str | None:
     """``path`` below ``new`` where it stood below ``old``; None where it did not."""
-    return f"{new.rstrip('/')}/{path[len(old):]}" if old != "/" and path.startswith(old) else None
+    return f"{new.rstrip('/')}/{path[len(old) :]}" if old != "/" and path.startswith(old) else None
 
 
 def _dicts(value: object) -> Iterator[ConfigDict]:

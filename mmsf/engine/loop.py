@@ -23,6 +23,7 @@ from mmsf.quantization import RangeEstimator
 from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
+
 @LOOPS.register_module()
 class PTQLoop(BaseLoop):
     """Ranges, float outputs, curves, tuning, and the Runner's validation for the float, calibrated and quantized model.

@@ -40,15 +40,17 @@ def quantize(
     if (preset is None) != (bits is None):
         raise UserError("--preset and --bits go together")
     cfg = read_config(config) if preset is None else with_preset(config, preset, bits, presets)
+    require_ptq(cfg, config)
     apply_options(cfg, options or {})
     set_roots(cfg, data_root, calibration_root)
-    require_ptq(cfg, config)
     if checkpoint is not None:
         cfg.model.float_checkpoint = str(Path(checkpoint).resolve())
     if cfg.model.get("float_checkpoint") is None:
         raise UserError("there are no float weights; give --checkpoint FILE")
     if not Path(cfg.model.float_checkpoint).is_file():
-        raise UserError(f"checkpoint {checkpoint or cfg.model.float_checkpoint} is not there; give the path of a checkpoint file")
+        raise UserError(
+            f"checkpoint {checkpoint or cfg.model.float_checkpoint} is not there; give the path of a checkpoint file"
+        )
     if bit_plan is not None:
         _add_bit_plan(cfg, bit_plan)
     name = Path(config).stem if preset is None else f"{Path(config).stem}_{bits.lower()}_{preset}"

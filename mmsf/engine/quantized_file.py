@@ -38,8 +38,8 @@ def is_quantized(path: str | Path) -> bool:
     return _MARK in _read(path).get("meta", {})
 
 
-def read_quantized(path: str | Path) -> QuantWrapper:
-    """Rebuild the quantized model of a file, on the CPU, in eval mode.
+def model_config(path: str | Path) -> dict:
+    """The config of the quantized model of a file.
 
     Raises:
         UserError: The file is missing, damaged or no quantized model.
@@ -47,9 +47,22 @@ def read_quantized(path: str | Path) -> QuantWrapper:
     content = _read(path)
     if _MARK not in content.get("meta", {}):
         raise UserError(f"{path} is not a quantized model; tools/ptq.py writes one as quantized.pth")
-    description = Config.fromstring(content["meta"]["model"], ".py").model
-    model: QuantWrapper = MODELS.build(description)
-    model.load_state_dict(content["state_dict"], strict=True)
+    return Config.fromstring(content["meta"]["model"], ".py").model
+
+
+def read_state(path: str | Path) -> dict:
+    """The weights and scales of a file."""
+    return _read(path)["state_dict"]
+
+
+def read_quantized(path: str | Path) -> QuantWrapper:
+    """Rebuild the quantized model of a file, on the CPU, in eval mode.
+
+    Raises:
+        UserError: The file is missing, damaged or no quantized model.
+    """
+    model: QuantWrapper = MODELS.build(model_config(path))
+    model.load_state_dict(read_state(path), strict=True)
     return model.eval()
 
 

@@ -7,8 +7,8 @@ class LaneRecorder(BaseMetric):
     """A metric without figures: it writes down every frame's lanes.
 
     Args:
-        lanes: Filled with image path -> ``lines``, a list of (P, 2) arrays in pixels of the original image, and ``size``, that
-            image's (height, width).
+        lanes: Filled with image path -> ``lines``, a list of (P, 2) arrays in pixels of the original image, and
+            ``size``, that image's (height, width).
     """
 
     default_prefix = "lanes"

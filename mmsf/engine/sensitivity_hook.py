@@ -6,23 +6,24 @@ from mmengine.model import is_model_wrapper
 
 from mmsf.errors import UserError
 from mmsf.registry import HOOKS
-from mmsf.sensitivity import algorithm1_scores, default_top_k, order_agreement, top_k_weights
+from mmsf.sensitivity import algorithm1_scores, default_top_k, order_agreement, top_k
 from mmsf.sensitivity.curves import scores_at
 
 
 @HOOKS.register_module()
 class SensitivityHook(Hook):
-    """Every ``interval`` iterations, queries the noise-score curves with the heads' present losses and selects the top k.
+    """Every ``interval`` iterations, queries the curves with the heads' present losses and selects the top k.
 
     Args:
         interval: Iterations between two re-rankings; the first happens before the first iteration.
+        heads: Semantic heads that may be selected; None for all of them.
         k: Heads to select; None is the paper's choice (1 of two heads, else 2).
-        momentum: Share of the old value in the running mean of the heads' losses; single mini-batches would make the order flap.
+        momentum: Share of the old value in the running mean of the heads' losses; by single mini-batches the order would flap.
         exact_frames: Also run Algorithm 1 on so many calibration frames at every re-ranking, for comparison; 0 leaves it out.
 
     Attributes:
-        history: One entry a re-ranking: iteration, losses, scores, weights, selected heads; with ``exact_frames`` also the scores
-            of Algorithm 1 and the agreement of the two orders.
+        history: One entry a re-ranking: iteration, losses, scores, weights, selected heads; with ``exact_frames`` also the
+            scores of Algorithm 1 and the agreement of the two orders.
 
     Source:
         Selective Focus, Sensitivity Aware Selection (2) and (3).
@@ -30,12 +31,28 @@ class SensitivityHook(Hook):
 
     priority = "NORMAL"
 
-    def __init__(self, interval: int = 50, k: int | None = None, momentum: float = 0.9, exact_frames: int = 0) -> None:
+    def __init__(
+        self,
+        interval: int = 50,
+        heads: list[str] | None = None,
+        k: int | None = None,
+        momentum: float = 0.9,
+        exact_frames: int = 0,
+    ) -> None:
         if interval < 1:
             raise UserError(f"SensitivityHook: interval must be at least 1; got {interval}")
-        self.interval, self.k, self.momentum, self.exact_frames = interval, k, momentum, exact_frames
+        self.interval, self.heads, self.k = interval, heads, k
+        self.momentum, self.exact_frames = momentum, exact_frames
         self.history: list[dict] = []
         self._losses: torch.Tensor | None = None
+
+    def before_train(self, runner) -> None:
+        """Refuse heads that the detector does not have, before any work is done."""
+        known = self._model(runner).adapter.semantic_heads
+        unknown = [name for name in self.heads or () if name not in known]
+        if unknown:
+            raise UserError(f"SensitivityHook: there is no head {unknown[0]!r}; this detector's are {', '.join(known)}")
+        self.heads = list(known) if self.heads is None else list(self.heads)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Rank by the errors after range estimation before the first iteration."""
@@ -57,10 +74,10 @@ class SensitivityHook(Hook):
         heads = model.adapter.semantic_heads
         losses = dict(zip(heads, self._losses.tolist()))
         scores = scores_at(loop.curves, losses)
-        weights = top_k_weights(scores, default_top_k(len(heads)) if self.k is None else self.k)
-        model.head_weights.copy_(weights)
-        selected = [name for name, weight in zip(heads, weights.tolist()) if weight > 0]
-        entry = dict(iteration=iteration, losses=losses, scores=scores, weights=dict(zip(heads, weights.tolist())), selected=selected)
+        selected = top_k({name: scores[name] for name in self.heads}, self.k or default_top_k(len(self.heads)))
+        weights = {name: float(name in selected) for name in heads}
+        model.head_weights.copy_(torch.tensor(list(weights.values())))
+        entry = dict(iteration=iteration, losses=losses, scores=scores, weights=weights, selected=selected)
         if self.exact_frames:
             index = list(range(min(self.exact_frames, len(loop.frames))))
             entry["algorithm1"] = algorithm1_scores(

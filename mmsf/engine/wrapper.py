@@ -17,16 +17,16 @@ from mmsf.registry import MODELS, TASK_UTILS
 class QuantWrapper(BaseModel):
     """A detector, quantized, that is tuned towards its float original.
 
-    Everything that an optimizer may hold exists in its final shape after ``__init__``: MMEngine builds the optimizer before it
-    loads anything. Ranges are filled later, by the loop.
+    Everything that an optimizer may hold exists in its final shape after ``__init__``: MMEngine builds the optimizer
+    before it loads anything. Ranges are filled later, by the loop.
 
     Args:
         detector: Config of the float detector.
         input_size: (height, width) of the network's input in pixels; one run at this size shows which layers run.
         quantizer: Arguments of `QuantizationSettings`: bits, scheme, profile, ...
         loss: Config of the objective.
-        float_checkpoint: The float weights, any file that `load_float_checkpoint` takes. None rebuilds the structure only, for
-            weights that are loaded afterwards (``quantized.pth``).
+        float_checkpoint: The float weights, any file that `load_float_checkpoint` takes. None rebuilds the structure only,
+            for weights that are loaded afterwards (``quantized.pth``).
         adapter: Config of the adapter; None takes the detector's own.
 
     Attributes:
@@ -112,7 +112,7 @@ class QuantWrapper(BaseModel):
 
         Args:
             inputs: Preprocessed images (B, 3, H, W).
-            data_samples: B samples; for "predict" with ``ori_shape``, for "loss" with ``calibration_index`` where outputs are kept.
+            data_samples: B samples; "predict" needs ``ori_shape``, "loss" ``calibration_index`` where outputs are kept.
             mode: "tensor" gives raw outputs, "predict" the samples with ``pred_instances``, "loss" named losses.
         """
         if mode == "tensor":

@@ -131,9 +131,9 @@ def follow(model: nn.Module, run: Callable[[], object]) -> Followed:
     for norm, inputs in norm_inputs.items():
         feeding = {producers.get(id(t)) for t in inputs}
         layer = next(iter(feeding))
-        if len(feeding) == 1 and layer is not None and len(outputs[layer]) == len(inputs):
-            if all(watcher.uses[id(out)] == 1 for out in outputs[layer]):
-                followed.folding[norm] = layer
+        alone = len(feeding) == 1 and layer is not None and len(outputs[layer]) == len(inputs)
+        if alone and all(watcher.uses[id(out)] == 1 for out in outputs[layer]):
+            followed.folding[norm] = layer
     return followed
 
 

@@ -1,8 +1,8 @@
 """Matrix products, additions and concatenations that are plain function calls, and their quantizers.
 
-They are met where they happen: a `TorchFunctionMode` looks at every call of a PyTorch function while the network runs, and
-hooks say inside which module. Nothing is traced, so Python control flow stays free. A call is named by its module, its kind and
-its number within one run of the module: ``transformer.encoder.layers.0.self_attn:matmul0``.
+They are met where they happen: a `TorchFunctionMode` looks at every call of a PyTorch function while the network runs,
+and hooks say inside which module. Nothing is traced, so Python control flow stays free. A call is named by its module,
+its kind and its number within one run of the module: ``transformer.encoder.layers.0.self_attn:matmul0``.
 """
 
 from collections import Counter
@@ -103,7 +103,7 @@ def decomposed_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """``F.scaled_dot_product_attention`` as two matrix products around a softmax (no dropout: the network is in eval mode)."""
+    """``F.scaled_dot_product_attention`` as two matrix products around a softmax; no dropout, as the network is in eval mode."""
     scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scale is None else scale), key.transpose(-2, -1))
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()

@@ -12,7 +12,9 @@ def _convolution(layer: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
     return layer._conv_forward(x, weight, layer.bias)
 
 
-def _transposed_convolution(layer: nn.ConvTranspose2d, weight: Tensor, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+def _transposed_convolution(
+    layer: nn.ConvTranspose2d, weight: Tensor, x: Tensor, output_size: list[int] | None = None
+) -> Tensor:
     padding = layer.output_padding
     if output_size is not None:
         padding = layer._output_padding(x, output_size, layer.stride, layer.padding, layer.kernel_size, 2, layer.dilation)

@@ -203,4 +203,3 @@ class QuantizedNetwork(nn.Module):
         for name, layer in self.layer_quantizers():
             if layer.weight_quantizer is not None:
                 yield name, layer.weight_quantizer, layer.layer.weight
-

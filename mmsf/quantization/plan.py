@@ -19,7 +19,9 @@ class Bits:
     def __post_init__(self) -> None:
         for bits in (self.weight, self.activation):
             if bits is not None and not 2 <= bits <= 8:
-                raise UserError(f"bits must be a whole number from 2 to 8, or 'float' for a layer that is left out; got {bits}")
+                raise UserError(
+                    f"bits must be a whole number from 2 to 8, or 'float' for a layer that is left out; got {bits}"
+                )
 
     @classmethod
     def parse(cls, value: "str | dict | list | tuple | Bits") -> "Bits":

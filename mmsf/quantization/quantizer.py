@@ -29,7 +29,9 @@ class QuantizerSettings:
 
     def __post_init__(self) -> None:
         if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 2 <= self.bits <= 8:
-            raise UserError(f"bits must be a whole number from 2 to 8, or 'float' for a layer that is left out; got {self.bits!r}")
+            raise UserError(
+                f"bits must be a whole number from 2 to 8, or 'float' for a layer that is left out; got {self.bits!r}"
+            )
 
     @property
     def integer_range(self) -> tuple[int, int]:
@@ -46,8 +48,8 @@ class QuantizerSettings:
 class Quantizer(nn.Module):
     """Rounds a tensor to the integer grid and back, with a straight-through gradient.
 
-    ``x_q = (clamp(round(x / s) + z, qmin, qmax) - z) * s``. The scale has its final shape from the start, so that an optimizer
-    built before the ranges are known holds the right parameter.
+    ``x_q = (clamp(round(x / s) + z, qmin, qmax) - z) * s``. The scale has its final shape from the start, so that an
+    optimizer built before the ranges are known holds the right parameter.
 
     Args:
         settings: What the quantizer does.

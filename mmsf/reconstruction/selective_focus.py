@@ -35,8 +35,8 @@ class SelectiveFocusLoss(nn.Module):
             adapter: The family's adapter.
             target: Heads of the float model.
             output: Heads of the quantized model.
-            head_weights: (number of semantic heads,) the selection, in the order of ``adapter.semantic_heads``; a tensor, so that
-                another selection never changes the graph.
+            head_weights: (semantic heads,) the selection, in the order of ``adapter.semantic_heads``; a tensor, so that another
+                selection never changes the graph.
 
         Returns:
             ``loss_<head>`` and ``loss_<confidence>_confidence``, weighted, which the runner sums; ``error_<head>``, the

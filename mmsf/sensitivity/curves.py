@@ -78,7 +78,7 @@ def measure_curves(
 ) -> dict[str, NoiseScoreCurve]:
     """Perturb the float model's heads with Gaussian noise, one head at a time, and decode.
 
-    Each element's noise is as strong, relative to the others of its head, as its own quantization error after range estimation.
+    Each element's noise is as strong, relative to the others of its head, as its own error after range estimation.
 
     Args:
         adapter: The family's adapter.

@@ -42,7 +42,9 @@ class DistortionScorer:
         heads = repeat_heads(self.heads, draws)
         heads.semantics[name] = semantics
         lanes = self.adapter.decode(heads, self.metas * draws)
-        return lane_distortion(np.tile(self.reference, (draws, 1, 1)), frames_to_rows(lanes, self.rows), self.rows, self.rule).score
+        return lane_distortion(
+            np.tile(self.reference, (draws, 1, 1)), frames_to_rows(lanes, self.rows), self.rows, self.rule
+        ).score
 
 
 def repeat_heads(heads: HeadOutputs, times: int) -> HeadOutputs:
@@ -58,5 +60,8 @@ def repeat_heads(heads: HeadOutputs, times: int) -> HeadOutputs:
 def frames_of(heads: HeadOutputs, index: "slice | np.ndarray") -> HeadOutputs:
     """The heads of some of the frames."""
     return HeadOutputs(
-        *({name: tensor[index] for name, tensor in getattr(heads, field.name).items()} for field in dataclasses.fields(heads))
+        *(
+            {name: tensor[index] for name, tensor in getattr(heads, field.name).items()}
+            for field in dataclasses.fields(heads)
+        )
     )

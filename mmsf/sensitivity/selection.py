@@ -1,9 +1,6 @@
 """Sensitivity Aware Selection: which heads the loss focuses on."""
 
-import numpy as np
-import torch
 from scipy.stats import kendalltau
-from torch import Tensor
 
 from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.lanes.distortion import DistortionRule
@@ -15,26 +12,21 @@ def default_top_k(heads: int) -> int:
     return min(heads, 1 if heads == 2 else 2)
 
 
-def top_k_weights(scores: dict[str, float], k: int) -> Tensor:
-    """1 for the k heads with the highest scores, 0 for the others; ties go to the head listed first.
+def top_k(scores: dict[str, float], k: int) -> list[str]:
+    """The k heads with the highest scores, in the order of ``scores``; ties go to the head listed first.
 
     Args:
-        scores: Head -> score, in the order of the adapter's heads.
+        scores: Head -> score.
         k: How many heads to select.
-
-    Returns:
-        (heads,) float32.
     """
-    values = np.array(list(scores.values()))
-    weights = torch.zeros(len(values))
-    weights[np.argsort(-values, kind="stable")[:k].copy()] = 1.0
-    return weights
+    best = sorted(scores, key=lambda name: -scores[name])[:k]
+    return [name for name in scores if name in best]
 
 
 def algorithm1_scores(
     adapter: Adapter, target: HeadOutputs, output: HeadOutputs, metas: list[dict], rule: DistortionRule
 ) -> dict[str, float]:
-    """Algorithm 1 exactly: replace one head by the quantized model's, decode, compare with the float lanes, sum over the frames.
+    """Algorithm 1 exactly: replace one head by the quantized model's, decode, score against the float lanes, sum over frames.
 
     Args:
         adapter: The family's adapter.

@@ -272,6 +272,8 @@ def test_gradients_reach_weights_and_learned_scales():
     quantized = calibrated_toy(learn_activation_scale=True)
     with quantized.running():
         sum(t.square().mean() for t in quantized.network(toy_images()).values()).backward()
-    silent = [n for n, p in quantized.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.abs().sum() > 0)]
+    silent = [
+        n for n, p in quantized.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.abs().sum() > 0)
+    ]
     # A key projection's bias adds the same to every score of a query, which softmax does not see.
     assert set(silent) <= {"network.attention.k_proj.layer.bias", "network.attention.k_proj.layer.layer.bias"}

@@ -37,7 +37,7 @@ def test_a_growing_histogram_counts_as_one_made_at_once():
 
 
 def test_a_broken_activation_is_named():
-    with pytest.raises(UserError, match="'neck.conv'"):
+    with pytest.raises(UserError, match=r"'neck\.conv'"):
         GrowingHistogram("neck.conv")(torch.tensor([1.0, float("nan")]))
 
 

@@ -1,5 +1,5 @@
-# Selective Focus: net-wise tuning of the weights on the confidence-masked loss over the selected heads (Eq. 6), with selection
-# re-ranked from noise-score curves. Bits are in the files selective-focus_w*a*.py.
+# Selective Focus: net-wise tuning on the confidence-masked loss over the selected heads (Eq. 6), re-ranked from noise-score
+# curves. The bits are in the files selective-focus_w*a*.py.
 ptq_model = dict(
     type="mmsf.QuantWrapper",
     quantizer=dict(scheme="strict", profile="academic", learn_activation_scale=True),
@@ -17,7 +17,7 @@ ptq_optim_wrapper = dict(
     optimizer=dict(type="Adam", lr=2e-4),
 )
 ptq_param_scheduler = [dict(type="CosineAnnealingLR", T_max=1000, by_epoch=False)]
-custom_hooks = [
+ptq_custom_hooks = [
     dict(type="mmsf.SensitivityHook", interval=50),
     dict(type="mmsf.ResultHook", method="selective-focus", preset="selective-focus"),
 ]

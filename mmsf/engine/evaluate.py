@@ -1,0 +1,56 @@
+"""Evaluation of float or quantized weights, as `tools/test.py` starts it."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from mmsf.engine.config import apply_options, is_ptq, read_config, set_roots
+from mmsf.engine.quantized_file import is_quantized, model_config, read_state
+from mmsf.models.checkpoints import load_float_checkpoint
+
+
+def evaluate(
+    config: str | Path,
+    weights: str | Path,
+    *,
+    data_root: str | None = None,
+    work_dir: str | None = None,
+    launcher: str = "none",
+    options: dict | None = None,
+) -> dict[str, float]:
+    """Evaluate weights on the test dataloader of a config.
+
+    Args:
+        config: A float or a PTQ config; it gives the frames and the metrics, and the model of float weights.
+        weights: ``quantized.pth``, which brings its own model, or float weights that `load_float_checkpoint` takes.
+        data_root: Folder of the data set.
+        work_dir: Where the log goes.
+        launcher: MMEngine's launcher.
+        options: Settings that replace the config's.
+
+    Returns:
+        The metrics.
+
+    Raises:
+        UserError: A wrong argument, config or file.
+    """
+    cfg: Config = read_config(config)
+    apply_options(cfg, options or {})
+    set_roots(cfg, data_root, None)
+    cfg.work_dir = work_dir or str(Path("work_dirs") / Path(config).stem)
+    cfg.launcher = launcher
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
+        cfg.pop(key, None)
+    cfg.resume, cfg.load_from = False, None
+    quantized = is_quantized(weights)
+    if quantized:
+        cfg.model = model_config(weights)
+    elif is_ptq(cfg):
+        cfg.model = cfg.model.detector
+    runner = Runner.from_cfg(cfg)
+    if quantized:
+        runner.model.load_state_dict(read_state(weights), strict=True)
+    else:
+        load_float_checkpoint(runner.model, weights)
+    return runner.test()

@@ -1,0 +1,148 @@
+"""`tools/ptq.py` from end to end, in processes of its own."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_engine.runs import CHECKPOINT, FLOAT_CONFIG, ROOT, arguments, run_tool
+
+from mmsf.engine.quantized_file import read_quantized
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "quantized.pth", weights_only=True)["state_dict"]
+
+
+def assert_same_bits(one: dict, other: dict) -> None:
+    assert list(one) == list(other)
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def read(folder: Path, name: str) -> dict:
+    return json.loads((folder / name).read_text())
+
+
+@pytest.mark.smoke
+def test_a_run_leaves_what_it_promises(finished):
+    assert {"quantized.pth", "summary.json", "sensitivity.json", "report.html", "overlays"} <= {
+        p.name for p in finished.iterdir()
+    }
+    assert len(list((finished / "overlays").iterdir())) == 2
+    summary = read(finished, "summary.json")
+    assert summary["frames"] == {"calibration": 10, "evaluation": 6}
+    assert (summary["weight_bits"], summary["activation_bits"], summary["iterations"]) == (4, 4, 6)
+    assert summary["mac_share"] == {"4/4": pytest.approx(1.0)}
+    assert all(bits == [4, 4] for bits in summary["bit_plan"].values())
+    assert summary["float"]["CULane/F1"] > 0.7
+    for stage in ("float", "calibrated", "quantized"):
+        assert 0 <= summary[stage]["CULane/F1"] <= 1
+    assert set(summary["heads"]) == {"range", "shape", "offset"}
+    assert {"ranges", "float outputs", "curves", "tuning"} <= set(summary["seconds"])
+    assert summary["iteration_cost_ratio"] > 0
+    assert summary["peak_memory_mb"] > 0
+
+
+def test_the_selection_is_re_ranked_at_the_interval(finished):
+    history = read(finished, "sensitivity.json")["history"]
+    assert [entry["iteration"] for entry in history] == [0, 3, 6]
+    for entry in history:
+        best = sorted(entry["scores"], key=lambda name: -entry["scores"][name])[:2]
+        assert set(entry["selected"]) == set(best)
+        assert [name for name, weight in entry["weights"].items() if weight] == entry["selected"]
+
+
+def test_curves_rise(finished):
+    for curve in read(finished, "sensitivity.json")["curves"].values():
+        assert curve["loss"] == sorted(curve["loss"])
+        assert curve["score"] == sorted(curve["score"])
+        assert curve["score"][-1] > curve["score"][0]
+
+
+def test_tuning_lowers_the_selected_heads_loss(finished):
+    log = next(finished.glob("*/vis_data/scalars.json")).read_text().splitlines()
+    losses = [json.loads(line) for line in log if '"loss"' in line]
+    assert len(losses) == 6
+    assert {"loss_range", "loss_shape", "loss_offset", "loss_lane_confidence", "error_range"} <= set(losses[0])
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("phase", ["ranges", "curves", "tuning"])
+def test_killed_and_resumed_ends_with_the_same_bits(phase, roads, finished, tmp_path):
+    script = Path(__file__).with_name("killed_ptq.py")
+    killed = subprocess.run([sys.executable, str(script), phase, *arguments(roads, tmp_path)], cwd=ROOT, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "quantized.pth").exists()
+    resumed = run_tool(roads, tmp_path, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_bits(weights(tmp_path), weights(finished))
+    for name in ("curves", "history"):
+        assert read(tmp_path, "sensitivity.json")[name] == read(finished, "sensitivity.json")[name]
+    assert read(tmp_path, "summary.json")["quantized"] == read(finished, "summary.json")["quantized"]
+
+
+def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(roads, finished, tmp_path):
+    script = Path(__file__).with_name("killed_ptq.py")
+    subprocess.run([sys.executable, str(script), "tuning", *arguments(roads, tmp_path)], cwd=ROOT, capture_output=True)
+    newest = max(tmp_path.glob("*.pth"), key=lambda path: path.stat().st_mtime_ns)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    resumed = run_tool(roads, tmp_path, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{newest} cannot be read" in resumed.stdout + resumed.stderr
+    assert_same_bits(weights(tmp_path), weights(finished))
+
+
+def test_resuming_with_another_float_checkpoint_is_refused(roads, finished, tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in ("ranges.pth", "curves.pth"):
+        (tmp_path / "run" / name).write_bytes((finished / name).read_bytes())
+    content = torch.load(CHECKPOINT, weights_only=True)
+    next(iter(content["state_dict"].values())).add_(1e-3)
+    torch.save(content, tmp_path / "other.pth")
+    result = run_tool(roads, tmp_path / "run", "--resume", checkpoint=tmp_path / "other.pth")
+    assert result.returncode == 2
+    assert "not the float checkpoint this run started from" in result.stderr
+
+
+def test_quantized_weights_rebuild_themselves(finished):
+    model = read_quantized(finished / "quantized.pth")
+    assert_same_bits(dict(model.state_dict()), weights(finished))
+    layer = model.quantized.network.get_submodule("backbone.conv1")
+    levels = layer.quantized_weight()[0].unique()
+    assert len(levels) <= 16
+
+
+def test_a_preset_on_a_float_config_is_the_same_run(roads, finished, tmp_path):
+    options = ("--preset", "selective-focus", "--bits", "w4a4")
+    result = run_tool(roads, tmp_path, *options, config=FLOAT_CONFIG)
+    assert result.returncode == 0, result.stderr
+    assert_same_bits(weights(tmp_path), weights(finished))
+
+
+def test_a_bit_plan_decides_the_bits(roads, tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"class_embed": [8, 8], "backbone.layer1.*": "float"}))
+    result = run_tool(roads, tmp_path / "run", "--bit-plan", str(plan))
+    assert result.returncode == 0, result.stderr
+    bits = read(tmp_path / "run", "summary.json")["bit_plan"]
+    assert bits["class_embed"] == [8, 8]
+    assert bits["backbone.layer1.0.conv1"] == ["float", "float"]
+    assert bits["input_proj"] == [4, 4]
+
+
+def test_the_quantized_file_evaluates_as_the_run_did(roads, finished):
+    command = [
+        sys.executable,
+        "tools/test.py",
+        str(FLOAT_CONFIG),
+        str(finished / "quantized.pth"),
+        "--data-root",
+        str(roads / "test"),
+    ]
+    result = subprocess.run([*command, "--work-dir", str(finished / "again")], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    want = read(finished, "summary.json")["quantized"]["CULane/F1"]
+    assert f"CULane/F1: {want:.4f}" in result.stdout + result.stderr

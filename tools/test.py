@@ -1,0 +1,37 @@
+"""Evaluate float or quantized weights: python tools/test.py CONFIG WEIGHTS [--data-root DIR]."""
+
+import argparse
+
+from mmengine.config import DictAction
+
+import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
+from mmsf.cli import run
+from mmsf.engine.evaluate import evaluate
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="float or PTQ config: the frames, the metrics, and the model of float weights")
+    parser.add_argument("weights", help="quantized.pth or float weights; the file tells which")
+    parser.add_argument("--data-root", help="folder of the data set")
+    parser.add_argument("--work-dir", help="where the log goes; default work_dirs/<config>")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
+    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="k=v pairs merged into the config")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    evaluate(
+        args.config,
+        args.weights,
+        data_root=args.data_root,
+        work_dir=args.work_dir,
+        launcher=args.launcher,
+        options=args.cfg_options,
+    )
+
+
+if __name__ == "__main__":
+    run(main)
