@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Machines are shared: how long an example takes says nothing. The examples are the same in every run.
+settings.register_profile("mmsf", deadline=None, derandomize=True)
+settings.load_profile("mmsf")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

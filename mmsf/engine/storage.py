@@ -3,30 +3,16 @@
 import hashlib
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmengine.fileio import LocalBackend, register_backend
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import print_log
 
+from mmsf import safe_globals
 from mmsf.errors import UserError
 from mmsf.files import whole_or_absent
 
-# What MMEngine writes beside the weights; torch loads nothing else by default.
-torch.serialization.add_safe_globals(
-    [
-        HistoryBuffer,
-        HistoryBuffer.mean,
-        HistoryBuffer.current,
-        HistoryBuffer.min,
-        HistoryBuffer.max,
-        getattr(np, "_core", getattr(np, "core", None)).multiarray._reconstruct,
-        getattr(np, "_core", getattr(np, "core", None)).multiarray.scalar,
-        getattr,
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(code)) for code in ("f8", "f4", "i8", "i4", "u1", "?")},
-    ]
-)
+# The Runner reads checkpoints with torch's defaults.
+safe_globals.allow()
 
 
 @register_backend("mmsf.whole_or_absent")

@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
+from mmsf import safe_globals
 from mmsf.errors import UserError
 
 StateDict = dict[str, Tensor]
@@ -101,26 +99,6 @@ FAMILIES = {
 }
 
 
-def _buffer_statistic(owner: type, name: str) -> Callable:
-    """What `getattr` is in a checkpoint: MMEngine writes its buffers' statistics as attributes of their class."""
-    if owner is not HistoryBuffer or name.startswith("_"):
-        raise ValueError(f"a checkpoint may not read {name} of {owner}")
-    return getattr(owner, name)
-
-
-@contextmanager
-def _mmengine_classes():
-    """Allow the plain numbers and arrays that MMEngine's message hub, and older projects, write beside the weights."""
-    multiarray = getattr(np, "_core", getattr(np, "core", None)).multiarray
-    allowed: list = [HistoryBuffer, (_buffer_statistic, "builtins.getattr")]
-    allowed += [np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdUSO"}]
-    for function in (multiarray._reconstruct, multiarray.scalar):
-        # Numpy 2 moved these; files hold either name.
-        allowed += [(function, f"numpy.{core}.multiarray.{function.__name__}") for core in ("core", "_core")]
-    with torch.serialization.safe_globals(allowed):
-        yield
-
-
 @dataclass
 class OriginalCheckpoint:
     """What a file held.
@@ -149,8 +127,8 @@ def read_checkpoint(path: str | Path) -> OriginalCheckpoint:
     if not Path(path).is_file():
         raise UserError(f"checkpoint {path} is not there; give the path of a checkpoint file")
     try:
-        with _mmengine_classes():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        safe_globals.allow()
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises nearly anything on a damaged file
         raise UserError(f"{path} cannot be read as a checkpoint; it is damaged or no file of weights") from error
     notes = []

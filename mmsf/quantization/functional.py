@@ -21,25 +21,35 @@ class _FakeQuantize(torch.autograd.Function):
 
 
 class _FakeQuantizeLearned(torch.autograd.Function):
-    """Learned scale: LSQ (Esser et al. 2019, Eq. 3), gradient of the scale divided by sqrt(N * Qp)."""
+    """Learned scale: LSQ (Esser et al. 2019, Eq. 3), gradient of the scale divided by sqrt(N * Qp).
+
+    d(s * clamp(round(x / s))) / ds is ``(y - x) / s`` inside the grid and ``y / s`` outside, ``y`` being the output: nothing is
+    kept but input, output and a mask, and the layers around keep the first two anyway.
+    """
 
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor, low: Tensor, high: Tensor, largest: int) -> Tensor:
-        scaled = torch.div(x, scale)
-        rounded = scaled.round()
-        clamped = torch.clamp(rounded, low, high)
-        inside = clamped.eq(rounded)
-        # d(s * clamp(round(x / s))) / ds = round(x/s) - x/s inside the grid, the limit outside.
-        ctx.save_for_backward(inside, clamped - scaled.mul_(inside))
-        ctx.scale_shape = scale.shape
+        rounded = torch.div(x, scale).round_()
+        y = torch.clamp(rounded, low, high)
+        inside = y.eq(rounded)
+        y.mul_(scale)
+        ctx.save_for_backward(x, y, inside, scale)
         ctx.gradient_scale = (x.numel() / scale.numel() * largest) ** -0.5
-        return clamped * scale
+        return y
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        inside, scale_slope = ctx.saved_tensors
-        scale_gradient = (gradient * scale_slope).sum_to_size(ctx.scale_shape) * ctx.gradient_scale
-        return gradient * inside, scale_gradient, None, None, None
+        x, y, inside, scale = ctx.saved_tensors
+        passed = gradient * inside
+        slope = _sum_of_products(gradient, y, scale) - _sum_of_products(passed, x, scale)
+        return passed, slope / scale * ctx.gradient_scale, None, None, None
+
+
+def _sum_of_products(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+    """Sum of ``a * b`` over all elements that share a scale, in the shape of ``scale``."""
+    if scale.numel() == 1:
+        return torch.dot(a.reshape(-1), b.reshape(-1)).view(scale.shape)
+    return (a * b).sum_to_size(scale.shape)
 
 
 def fake_quantize(x: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+from test_sensitivity.heads import line_heads, with_noise
+
+from mmsf.adapters.errors import semantic_error
+from mmsf.errors import UserError
+from mmsf.lanes.distortion import DistortionRule
+from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, algorithm1_scores, measure_curves
+from mmsf.sensitivity.curves import scores_at
+
+RULE = DistortionRule()
+
+
+def curves(seed: int = 0, **settings):
+    adapter, target, metas = line_heads()
+    output = with_noise(with_noise(target, "position", 0.1), "bend", 0.1)
+    generator = torch.Generator().manual_seed(seed)
+    return measure_curves(adapter, target, output, metas, CurveSettings(**settings), RULE, 1.0, generator)
+
+
+def test_there_is_a_rising_curve_for_every_head():
+    measured = curves(levels=8, draws=2)
+    assert list(measured) == ["position", "bend"]
+    for curve in measured.values():
+        assert len(curve.loss) == 8
+        assert (np.diff(curve.loss) > 0).all()
+        assert (np.diff(curve.score) >= 0).all()
+        assert curve.score[-1] > curve.score[0]
+
+
+def test_the_axis_is_the_loss_that_is_queried_later():
+    adapter, target, metas = line_heads()
+    curve = curves(draws=16)["bend"]
+    noisy = with_noise(target, "bend", 0.1)
+    loss = semantic_error(adapter, target, noisy, "bend", 1.0).item()
+    score = algorithm1_scores(adapter, target, noisy, metas, RULE)["bend"] / len(metas)
+    assert curve(loss) == pytest.approx(score, rel=0.25)
+
+
+def test_curves_repeat_with_their_generator_and_differ_with_another():
+    assert curves(0)["bend"].as_dict() == curves(0)["bend"].as_dict()
+    assert curves(0)["bend"].as_dict() != curves(1)["bend"].as_dict()
+
+
+def test_a_curve_is_linear_in_the_logarithm_and_constant_beyond_its_ends():
+    curve = NoiseScoreCurve.fit(np.array([1e-4, 1e-2]), np.array([1.0, 3.0]))
+    assert curve(1e-3) == pytest.approx(2.0)
+    assert curve(1e-9) == 1.0
+    assert curve(0.0) == 1.0
+    assert curve(1e9) == 3.0
+
+
+def test_a_dip_in_the_measurement_is_levelled():
+    curve = NoiseScoreCurve.fit(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
+    assert curve.score.tolist() == [1.0, 2.5, 2.5]
+    assert curve.raw_score.tolist() == [1.0, 3.0, 2.0]
+
+
+def test_every_head_is_queried_with_its_own_loss():
+    measured = curves()
+    losses = {"position": 1e-2, "bend": 1e-4}
+    assert scores_at(measured, losses) == {name: measured[name](losses[name]) for name in losses}
+
+
+@pytest.mark.parametrize("settings", [dict(levels=1), dict(draws=0), dict(frames=0), dict(span=(1.0, 0.1))])
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises(UserError, match="curves need"):
+        CurveSettings(**settings)
