@@ -28,9 +28,11 @@ class Adapter(ABC):
 
     Attributes:
         semantic_heads: Names of the semantic heads, in the order of reports.
+        channel_axis: Axis of the semantic heads along which numbers of different meaning stand.
     """
 
     semantic_heads: tuple[str, ...] = ()
+    channel_axis: int = -1
 
     @abstractmethod
     def split(self, raw: dict[str, Tensor]) -> HeadOutputs:

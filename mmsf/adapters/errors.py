@@ -5,8 +5,10 @@ from torch import Tensor
 from mmsf.adapters.base import Adapter, HeadOutputs
 
 
-def semantic_error(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, name: str, focus_power: float) -> Tensor:
-    """Mean over the head's elements of ``(C^focus_power * (S_output - S_target))^2``, the semantic term of Eq. 6.
+def semantic_error(
+    adapter: Adapter, target: HeadOutputs, output: HeadOutputs, name: str, focus_power: float, unit: Tensor | None = None
+) -> Tensor:
+    """Mean over the head's elements of ``(C^focus_power * (S_output - S_target) / unit)^2``, the semantic term of Eq. 6.
 
     The paper leaves the reduction of the Frobenius norm open; with a mean, heads of any size weigh alike.
 
@@ -16,6 +18,7 @@ def semantic_error(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, n
         output: Heads of the quantized, or perturbed, model.
         name: The semantic head.
         focus_power: 1 is the paper's; 0.5 the exact expectation under a Bernoulli mask; 0 no focus (Eq. 1).
+        unit: What one unit of each channel is, broadcastable to the head; None for the outputs' own units.
 
     Returns:
         Scalar.
@@ -24,6 +27,8 @@ def semantic_error(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, n
         Selective Focus, Eq. 5 and 6.
     """
     difference = output.semantics[name] - target.semantics[name]
+    if unit is not None:
+        difference = difference / unit
     if focus_power:
         difference = adapter.gate(target, name) ** focus_power * difference
     return difference.square().mean()
@@ -32,3 +37,21 @@ def semantic_error(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, n
 def confidence_error(target: HeadOutputs, output: HeadOutputs, name: str) -> Tensor:
     """Mean of ``(C_output - C_target)^2``, the confidence term of Eq. 6 without its weight; scalar."""
     return (output.confidences[name] - target.confidences[name]).square().mean()
+
+
+def channel_rms(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, name: str) -> Tensor:
+    """Root mean square of a head's error in each channel, over frames and places; 1 where there is none.
+
+    Args:
+        adapter: Knows the axis of the channels.
+        target: Heads of the float model.
+        output: Heads of the quantized model.
+        name: The semantic head.
+
+    Returns:
+        Broadcastable to the head: all its axes but the channels' are 1.
+    """
+    squared = (output.semantics[name] - target.semantics[name]).square()
+    axis = adapter.channel_axis % squared.dim()
+    rms = squared.mean([a for a in range(squared.dim()) if a != axis], keepdim=True).sqrt()
+    return rms.masked_fill(rms == 0, 1.0)

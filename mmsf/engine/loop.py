@@ -10,7 +10,6 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
-from mmsf.adapters.errors import semantic_error
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost
 from mmsf.engine.progress import with_progress
@@ -151,18 +150,20 @@ class PTQLoop(BaseLoop):
         return {name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]}
 
     def measure_curves(self) -> None:
-        """Noise-score curves, from the frames' kept float outputs and the calibrated model's errors."""
-        index = list(range(min(len(self.frames), self.curve_settings.frames)))
+        """Units of the loss and noise-score curves, from kept float outputs and the calibrated model's errors."""
+        adapter = self.model.adapter
         generator = torch.Generator().manual_seed(self.runner.seed)
         with self.timed("curves"):
+            target, output = adapter.split(self.model.kept_outputs), adapter.split(self.quantized_outputs())
+            self.model.loss_function.set_units(adapter, target, output)
             self.curves = measure_curves(
-                self.model.adapter,
-                self.model.adapter.split({n: t[index] for n, t in self.model.kept_outputs.items()}),
-                self.model.adapter.split(self.quantized_outputs(index)),
-                [self.frames.samples[i].metainfo for i in index],
+                adapter,
+                target,
+                output,
+                [sample.metainfo for sample in self.frames.samples],
                 self.curve_settings,
                 self.rule,
-                self.model.loss_function.focus_power,
+                self.model.loss_function.semantic_error,
                 generator,
             )
 
@@ -200,7 +201,7 @@ class PTQLoop(BaseLoop):
         adapter, loss = self.model.adapter, self.model.loss_function
         target = adapter.split(self.model.kept_outputs)
         output = adapter.split(self.quantized_outputs())
-        return {n: semantic_error(adapter, target, output, n, loss.focus_power).item() for n in adapter.semantic_heads}
+        return {name: loss.semantic_error(adapter, target, output, name).item() for name in adapter.semantic_heads}
 
     def evaluate(self, stage: str) -> None:
         """The Runner's validation of one stage, unless a resumed run has it already."""
@@ -247,6 +248,7 @@ class PTQLoop(BaseLoop):
         return {
             "float_checkpoint_hash": None if path is None else file_hash(path),
             "has_ranges": self.has_ranges,
+            "units": self.model.loss_function.units,
             "curves": {name: curve.as_dict() for name, curve in self.curves.items()},
             "stages": self.stages,
             "errors": self.errors,
@@ -266,6 +268,7 @@ class PTQLoop(BaseLoop):
             check_same_file(path, state["float_checkpoint_hash"])
         self.has_ranges = state["has_ranges"]
         self.curves = {name: NoiseScoreCurve.fit(c["loss"], c["raw_score"]) for name, c in state["curves"].items()}
+        self.model.loss_function.units = state["units"]
         self.stages, self.errors, self.lanes = state["stages"], state["errors"], state["lanes"]
         self.seconds = state["seconds"]
         self.cost.pairs = [tuple(pair) for pair in state["cost"]]

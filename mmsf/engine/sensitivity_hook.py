@@ -18,8 +18,8 @@ class SensitivityHook(Hook):
         interval: Iterations between two re-rankings; the first happens before the first iteration.
         heads: Semantic heads that may be selected; None for all of them.
         k: Heads to select; None is the paper's choice (1 of two heads, else 2).
-        momentum: Share of the old value in the running mean of the heads' losses; by single mini-batches the order would flap.
-        exact_frames: Also run Algorithm 1 on so many calibration frames at every re-ranking, for comparison; 0 leaves it out.
+        momentum: Share of the old value in the running mean of the heads' losses; with single batches the order would flap.
+        exact_frames: Also run Algorithm 1 on so many calibration frames at every re-ranking, to compare; 0 leaves it out.
 
     Attributes:
         history: One entry a re-ranking: iteration, losses, scores, weights, selected heads; with ``exact_frames`` also the

@@ -23,8 +23,8 @@ class _FakeQuantize(torch.autograd.Function):
 class _FakeQuantizeLearned(torch.autograd.Function):
     """Learned scale: LSQ (Esser et al. 2019, Eq. 3), gradient of the scale divided by sqrt(N * Qp).
 
-    d(s * clamp(round(x / s))) / ds is ``(y - x) / s`` inside the grid and ``y / s`` outside, ``y`` being the output: nothing is
-    kept but input, output and a mask, and the layers around keep the first two anyway.
+    d(s * clamp(round(x / s))) / ds is ``(y - x) / s`` inside the grid and ``y / s`` outside, ``y`` being the output:
+    nothing is kept but input, output and a mask, and the layers around keep the first two anyway.
     """
 
     @staticmethod

@@ -103,7 +103,7 @@ def decomposed_product_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """``F.scaled_dot_product_attention`` as two matrix products around a softmax; no dropout, as the network is in eval mode."""
+    """``F.scaled_dot_product_attention`` as two matrix products around a softmax, without dropout."""
     scores = torch.matmul(query * (query.shape[-1] ** -0.5 if scale is None else scale), key.transpose(-2, -1))
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=query.device).tril()

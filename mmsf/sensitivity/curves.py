@@ -1,5 +1,6 @@
 """Noise-score curves: how far lanes move for a given error of a head, measured once, without the network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from mmsf.adapters.base import Adapter, HeadOutputs
-from mmsf.adapters.errors import semantic_error
+from mmsf.adapters.errors import channel_rms
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.sensitivity.scoring import DistortionScorer, frames_of, repeat_heads
@@ -73,12 +74,12 @@ def measure_curves(
     metas: list[dict],
     settings: CurveSettings,
     rule: DistortionRule,
-    focus_power: float,
+    error: Callable[[Adapter, HeadOutputs, HeadOutputs, str], Tensor],
     generator: torch.Generator,
 ) -> dict[str, NoiseScoreCurve]:
     """Perturb the float model's heads with Gaussian noise, one head at a time, and decode.
 
-    Each element's noise is as strong, relative to the others of its head, as its own error after range estimation.
+    Each channel's noise is as strong, relative to the others of its head, as its own error after range estimation.
 
     Args:
         adapter: The family's adapter.
@@ -87,7 +88,7 @@ def measure_curves(
         metas: Metainfo of the frames.
         settings: Levels, frames, draws.
         rule: Of the Lane Distortion Score.
-        focus_power: Of the loss that will query the curves.
+        error: The loss's semantic error of a head, with which the curves will be queried.
         generator: Source of the noise.
 
     Returns:
@@ -102,14 +103,14 @@ def measure_curves(
     many = repeat_heads(some, settings.draws)
     curves = {}
     for name in adapter.semantic_heads:
-        spread = (output.semantics[name] - target.semantics[name]).square().mean(0, keepdim=True).sqrt()
+        spread = channel_rms(adapter, target, output, name)
         clean = many.semantics[name]
         losses, scores = [], []
         for level in np.geomspace(*settings.span, settings.levels):
             noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype)
             noisy = clean + float(level) * spread * noise
             perturbed = HeadOutputs({**many.semantics, name: noisy}, many.confidences, many.constants)
-            losses.append(semantic_error(adapter, many, perturbed, name, focus_power).item())
+            losses.append(error(adapter, many, perturbed, name).item())
             scores.append(scorer(name, noisy).mean())
         curves[name] = NoiseScoreCurve.fit(np.array(losses), np.array(scores))
     return curves

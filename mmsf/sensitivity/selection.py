@@ -26,7 +26,7 @@ def top_k(scores: dict[str, float], k: int) -> list[str]:
 def algorithm1_scores(
     adapter: Adapter, target: HeadOutputs, output: HeadOutputs, metas: list[dict], rule: DistortionRule
 ) -> dict[str, float]:
-    """Algorithm 1 exactly: replace one head by the quantized model's, decode, score against the float lanes, sum over frames.
+    """Algorithm 1 exactly: replace one head by the quantized model's, decode, score against float lanes, sum over frames.
 
     Args:
         adapter: The family's adapter.

@@ -67,3 +67,22 @@ def test_it_is_built_from_a_config_and_refuses_negative_weights():
     assert MODELS.build(dict(type="SelectiveFocusLoss", focus_power=0.5)).focus_power == 0.5
     with pytest.raises(UserError, match="negative"):
         SelectiveFocusLoss(confidence_weight=-1)
+
+
+def test_own_units_make_every_channel_start_at_one_and_count_alike():
+    adapter, target, _ = line_heads(frames=64)
+    output = with_noise(with_noise(target, "position", 30.0), "bend", 1e-4)
+    output.confidences = {"lane": target.confidences["lane"] * 0.9}
+    loss = SelectiveFocusLoss(focus_power=0.0, confidence_weight=2.0, own_units=True)
+    loss.set_units(adapter, target, output)
+    losses = loss(adapter, target, output, ONES)
+    for name in adapter.semantic_heads:
+        torch.testing.assert_close(losses[f"loss_{name}"], torch.tensor(1.0))
+    torch.testing.assert_close(losses["loss_lane_confidence"], torch.tensor(2.0))
+
+
+def test_a_head_without_error_has_a_unit():
+    adapter, target, _ = line_heads()
+    loss = SelectiveFocusLoss(own_units=True)
+    loss.set_units(adapter, target, target)
+    assert all(value == 0 for value in loss(adapter, target, target, ONES).values())

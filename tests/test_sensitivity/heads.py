@@ -1,4 +1,4 @@
-"""A family of its own, simple enough to know every answer: lanes are vertical lines at x = position, shifted by bend * (y - 300)."""
+"""A family simple enough to know every answer: lanes are lines x = position + bend * (y - 300)."""
 
 import numpy as np
 import torch

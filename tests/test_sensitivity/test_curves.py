@@ -12,11 +12,15 @@ from mmsf.sensitivity.curves import scores_at
 RULE = DistortionRule()
 
 
+def error(adapter, target, output, name):
+    return semantic_error(adapter, target, output, name, focus_power=1.0)
+
+
 def curves(seed: int = 0, **settings):
     adapter, target, metas = line_heads()
     output = with_noise(with_noise(target, "position", 0.1), "bend", 0.1)
     generator = torch.Generator().manual_seed(seed)
-    return measure_curves(adapter, target, output, metas, CurveSettings(**settings), RULE, 1.0, generator)
+    return measure_curves(adapter, target, output, metas, CurveSettings(**settings), RULE, error, generator)
 
 
 def test_there_is_a_rising_curve_for_every_head():
@@ -33,7 +37,7 @@ def test_the_axis_is_the_loss_that_is_queried_later():
     adapter, target, metas = line_heads()
     curve = curves(draws=16)["bend"]
     noisy = with_noise(target, "bend", 0.1)
-    loss = semantic_error(adapter, target, noisy, "bend", 1.0).item()
+    loss = error(adapter, target, noisy, "bend").item()
     score = algorithm1_scores(adapter, target, noisy, metas, RULE)["bend"] / len(metas)
     assert curve(loss) == pytest.approx(score, rel=0.25)
 
