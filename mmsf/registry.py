@@ -18,5 +18,20 @@ TRANSFORMS = _child("transform", _root.TRANSFORMS, "mmsf.datasets")
 METRICS = _child("metric", _root.METRICS, "mmsf.evaluation")
 HOOKS = _child("hook", _root.HOOKS, "mmsf.engine")
 LOOPS = _child("loop", _root.LOOPS, "mmsf.engine")
+OPTIM_WRAPPER_CONSTRUCTORS = _child("optimizer wrapper constructor", _root.OPTIM_WRAPPER_CONSTRUCTORS, "mmsf.engine")
 # Adapters, range estimators, matching costs: small parts that are built from a config.
 TASK_UTILS = _child("task util", _root.TASK_UTILS, "mmsf.quantization", "mmsf.adapters", "mmsf.models")
+
+# Nothing of mmsf's own stands in these; with a node in scope "mmsf", MMEngine finds its own classes without a warning.
+for _parent in (
+    *(
+        _root.DATA_SAMPLERS,
+        _root.EVALUATOR,
+        _root.INFERENCERS,
+        _root.LOG_PROCESSORS,
+        _root.MODEL_WRAPPERS,
+        _root.OPTIM_WRAPPERS,
+    ),
+    *(_root.OPTIMIZERS, _root.PARAM_SCHEDULERS, _root.RUNNERS, _root.VISBACKENDS, _root.VISUALIZERS),
+):
+    _child(_parent.name, _parent)

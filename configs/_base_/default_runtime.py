@@ -5,7 +5,13 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1000, by_epoch=False, max_keep_ckpts=2),
+    checkpoint=dict(
+        type="CheckpointHook",
+        interval=1000,
+        by_epoch=False,
+        max_keep_ckpts=2,
+        backend_args=dict(backend="mmsf.whole_or_absent"),
+    ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
 env_cfg = dict(

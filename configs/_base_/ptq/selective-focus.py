@@ -3,7 +3,7 @@
 ptq_model = dict(
     type="mmsf.QuantWrapper",
     quantizer=dict(scheme="strict", profile="academic", learn_activation_scale=True),
-    loss=dict(type="mmsf.SelectiveFocusLoss", confidence_weight=2.0, focus_power=1.0),
+    loss=dict(type="mmsf.SelectiveFocusLoss", confidence_weight=2.0, focus_power=1.0, own_units=True),
 )
 ptq_train_cfg = dict(
     type="mmsf.PTQLoop",
@@ -14,7 +14,9 @@ ptq_train_cfg = dict(
 )
 ptq_optim_wrapper = dict(
     type="OptimWrapper",
+    constructor="mmsf.RelativeRateConstructor",
     optimizer=dict(type="Adam", lr=2e-4),
+    paramwise_cfg=dict(weight_rate=1.5e-3),
 )
 ptq_param_scheduler = [dict(type="CosineAnnealingLR", T_max=1000, by_epoch=False)]
 ptq_custom_hooks = [
