@@ -2,9 +2,9 @@
 
 from mmsf.engine import storage
 from mmsf.engine.loop import PTQLoop
+from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
 from mmsf.engine.sensitivity_hook import SensitivityHook
-from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.wrapper import QuantWrapper
 
-__all__ = ["PTQLoop", "QuantWrapper", "ResultHook", "SensitivityHook", "RelativeRateConstructor", "storage"]
+__all__ = ["PTQLoop", "QuantWrapper", "RelativeRateConstructor", "ResultHook", "SensitivityHook", "storage"]
