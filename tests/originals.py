@@ -76,6 +76,10 @@ def _authors_lstr(config: str, ori_shape: tuple[int, int]) -> Original:
     )
 
 
+def _pytorch_auto_drive_segmentation(family: str, depth: int) -> Original:
+    return Original(f"{family}/{family}_r{depth}_culane.py", family, (590, 1640))
+
+
 # Beginning of a golden file's name -> how to read it; the longest that fits counts.
 ORIGINALS = {
     "lstr_small": _pytorch_auto_drive_lstr("lstr/lstr_r18s-2x_culane.py"),
@@ -84,6 +88,12 @@ ORIGINALS = {
     "lstr_orig": _authors_lstr("lstr/lstr_r18s-1x_tusimple.py", (720, 1280)),
     "lstr_orig_tusimple_real": _authors_lstr("lstr/lstr_r18s-1x_tusimple.py", (720, 1280)),
     "lstr_orig_culane_real": _authors_lstr("lstr/lstr_r18s-1x_culane.py", (590, 1640)),
+    "scnn_small": _pytorch_auto_drive_segmentation("scnn", 18),
+    "scnn_mid": _pytorch_auto_drive_segmentation("scnn", 34),
+    "scnn_post": _pytorch_auto_drive_segmentation("scnn", 18),
+    "resa_small": _pytorch_auto_drive_segmentation("resa", 18),
+    "resa_mid": _pytorch_auto_drive_segmentation("resa", 34),
+    "resa_post": _pytorch_auto_drive_segmentation("resa", 18),
 }
 
 

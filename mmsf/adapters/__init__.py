@@ -2,5 +2,6 @@
 
 from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.adapters.lstr import LSTRAdapter
+from mmsf.adapters.segmentation import SegmentationAdapter
 
-__all__ = ["Adapter", "HeadOutputs", "LSTRAdapter"]
+__all__ = ["Adapter", "HeadOutputs", "LSTRAdapter", "SegmentationAdapter"]

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from mmsf.errors import UserError
 from mmsf.models.families.family import Family, StateDict, count_batches, resnet_config
+from mmsf.models.families.resa import RESA
+from mmsf.models.families.scnn import SCNN
 
 # Where projects keep the weights inside a checkpoint: MMEngine and mmcv, pytorch-auto-drive and LaneATT, CLRNet.
 _CONTAINERS = ("state_dict", "model", "net")
@@ -59,8 +61,8 @@ FAMILIES = {
     "lstr": Family("LSTR", ("query_embed.weight", "specific_embed."), rename_lstr, lstr_model_config),
     "bezier": Family("BezierLaneNet", ("proj_regression.", "simple_flip_2d.")),
     "laneatt": Family("LaneATT", ("attention_layer.", "reg_layer.")),
-    "scnn": Family("SCNN", ("scnn_layer.",)),
-    "resa": Family("RESA", ("spatial_conv.conv_d.",)),
+    "scnn": SCNN,
+    "resa": RESA,
     "condlane": Family("CondLaneNet", ("bbox_head.ctnet_head.",)),
     "ganet": Family("GANet", ("bbox_head.keypts_head.",)),
     "clrnet": Family("CLRNet", ("heads.prior_embeddings.",)),
