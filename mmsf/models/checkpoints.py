@@ -12,7 +12,9 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
 from mmsf.errors import UserError
+from mmsf.models.families.bezier import BEZIER
 from mmsf.models.families.family import Family, StateDict, count_batches, resnet_config
+from mmsf.models.families.laneatt import LANEATT
 from mmsf.models.families.resa import RESA
 from mmsf.models.families.scnn import SCNN
 
@@ -59,8 +61,8 @@ def lstr_model_config(state: StateDict) -> dict:
 
 FAMILIES = {
     "lstr": Family("LSTR", ("query_embed.weight", "specific_embed."), rename_lstr, lstr_model_config),
-    "bezier": Family("BezierLaneNet", ("proj_regression.", "simple_flip_2d.")),
-    "laneatt": Family("LaneATT", ("attention_layer.", "reg_layer.")),
+    "bezier": BEZIER,
+    "laneatt": LANEATT,
     "scnn": SCNN,
     "resa": RESA,
     "condlane": Family("CondLaneNet", ("bbox_head.ctnet_head.",)),
