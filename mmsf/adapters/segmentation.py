@@ -15,15 +15,16 @@ GATES = ("foreground", "existence")
 REFERENCE_HEIGHT = 590
 STEPS = [20 * i for i in range(18)]
 BLUR = 9  # cells of the mean filter, each way
-IMAGES_AT_ONCE = 16  # bounds decoding's memory: 20 MB an image
+IMAGES_AT_ONCE = 4  # what fits a processor's cache; more at once are slower
 
 
 @TASK_UTILS.register_module()
 class SegmentationAdapter(Adapter):
     """Heads and decoding of SCNN and RESA, by pytorch-auto-drive's rules for CULane.
 
-    The one semantic head is ``location``, the map of class logits at the network's own resolution; Sensitivity Aware Selection
-    is the identity for a single head. The paper does not say what its confidence C is for segmentation, hence ``gate``:
+    The one semantic head is ``location``, the map of class logits at the network's own resolution; with a single head,
+    Sensitivity Aware Selection is the identity. The paper leaves open what its confidence C is for segmentation. Hence
+    ``gate``:
 
     * "foreground": C = 1 - p(background) of each pixel. A lane's points are the maxima along rows, so only the pixels on
       and around a lane place it; they are a few percent of the map. This is what C does in the other families: it leaves of
@@ -85,8 +86,8 @@ class SegmentationAdapter(Adapter):
     def decode(self, heads: HeadOutputs, metas: list[dict]) -> list[list[Lane]]:
         """Read the lane of each slot in use off the rows: lanes from left to right, points bottom-up.
 
-        Rows are those of a CULane image, 589, 569, ..., 249 of 590, scaled to the original image; x is a whole pixel. A point at
-        x = 0 counts as none, and a lane of fewer than two points too.
+        Rows are those of a CULane image, 589, 569, ..., 249 of 590, scaled to the original image; x is a whole pixel.
+        A point at x = 0 counts as missing; a lane of fewer than two points is dropped.
         """
         size = np.array([meta["ori_shape"][:2] for meta in metas], np.float64)
         existence = heads.confidences["existence"].detach().cpu().numpy().astype(np.float64)
@@ -104,7 +105,7 @@ class SegmentationAdapter(Adapter):
         return lanes
 
     def _peaks(self, logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Column and value of the largest blurred probability of each slot and row, (B, slots, rows), of maps (B, K, h, w)."""
+        """Maps (B, K, h, w) to the largest blurred probability of each slot and row: column and value, (B, slots, rows)."""
         if logits.shape[-2:] != self.input_size:
             logits = F.interpolate(logits, self.input_size, mode="bilinear", align_corners=True)
         # The mean filter, BORDER_REPLICATE, at the rows that are read only; summed in double as OpenCV does.

@@ -1,4 +1,4 @@
-# pytorch-auto-drive's schedule: SGD 0.2, 12 epochs of 20 images an iteration, polynomial decay after 200 iterations of warm-up.
+# pytorch-auto-drive's schedule: SGD 0.2, 20 images an iteration, 12 epochs, polynomial decay, 200 iterations of warm-up.
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="SGD", lr=0.2, momentum=0.9, weight_decay=1e-4))
 param_scheduler = [
     dict(type="LinearLR", start_factor=1 / 200, by_epoch=False, begin=0, end=200),

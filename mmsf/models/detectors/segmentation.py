@@ -35,8 +35,8 @@ class ChannelReducer(nn.Module):
 class SegmentationDetector(LaneDetector):
     """What SCNN and RESA share.
 
-    Raw outputs: ``out`` (B, 1 + slots, h, w), class logits of the pixels, class 0 being the background and class i + 1 slot i,
-    counted from the left; ``lane`` (B, slots), logits of the slots' existence.
+    Raw outputs: ``out`` (B, 1 + slots, h, w), class logits of the pixels, class 0 being the background and class i + 1 the
+    slot i, counted from the left; ``lane`` (B, slots), logits of the slots' existence.
 
     Args:
         backbone: Config of the backbone, whose last output has stride 8.
@@ -106,7 +106,8 @@ class SCNN(SegmentationDetector):
         **settings: As `SegmentationDetector`.
 
     Source:
-        Pan et al., "Spatial As Deep: Spatial CNN for Traffic Scene Understanding", 2018; pytorch-auto-drive's ResNet variants.
+        Pan et al., "Spatial As Deep: Spatial CNN for Traffic Scene Understanding", 2018; with a ResNet as in
+        pytorch-auto-drive.
     """
 
     def __init__(self, channels: int = 128, num_classes: int = 5, **settings) -> None:

@@ -1,6 +1,6 @@
 """What SCNN's and RESA's files share."""
 
-from mmsf.models.families.family import StateDict, replace_beginnings, resnet_config
+from mmsf.models.families.family import StateDict, count_batches, replace_beginnings, resnet_config
 
 # Cells of the pooled map -> the input size of pytorch-auto-drive's configs for CULane and TuSimple that has so many.
 _INPUT_SIZES = {18 * 50: (288, 800), 22 * 40: (360, 640)}
@@ -8,7 +8,8 @@ _INPUT_SIZES = {18 * 50: (288, 800), 22 * 40: (360, 640)}
 
 def rename(state: StateDict, names: dict[str, str]) -> StateDict:
     """Rename the beginnings of keys in ``names``, and the existence head, which was ``aux_head`` in older files."""
-    return replace_beginnings({key.replace("aux_head", "lane_classifier"): value for key, value in state.items()}, names)
+    renamed = {key.replace("aux_head", "lane_classifier"): value for key, value in state.items()}
+    return count_batches(replace_beginnings(renamed, names))
 
 
 def model_config(state: StateDict, detector: str) -> dict:

@@ -15,8 +15,9 @@ class SliceSum(nn.Module):
 class SpatialConvolution(nn.Module):
     """Downwards, upwards, to the right, to the left: each slice gets ``relu(convolution)`` of its updated neighbour added.
 
-    Downwards and to the right begin at slice 0. Upwards and to the left begin at the last slice and end at slice 1: slice 0 is
-    not updated a second time. That is pytorch-auto-drive's rule; the authors' code updates it too, and has no bias.
+    Downwards and to the right begin at slice 0. Upwards and to the left begin at the last slice and end at slice 1, so
+    slice 0 is never updated on the way back. That is pytorch-auto-drive's rule; the authors' code updates it, and has no
+    bias.
 
     Each direction is one convolution that runs once a slice, so that it has one activation range.
 
