@@ -11,7 +11,12 @@ from mmsf.registry import MODELS
 CONFIGS = {"bezier": "bezierlanenet/bezierlanenet_r{}_culane.py", "laneatt": "laneatt/laneatt_r{}_culane.py"}
 # Standard deviation of a layer's output, in the order in which the layers run.
 SPREADS = {
-    "bezier": {"regression_head.hidden_norms.1": 1.0, "proj_classification": 3.0, "proj_regression": 0.05},
+    "bezier": {
+        "simple_flip_2d.proj2_offset": 1.0,
+        "regression_head.hidden_norms.1": 1.0,
+        "proj_classification": 3.0,
+        "proj_regression": 0.05,
+    },
     "laneatt": {"conv1": 1.0, "attention_layer": 1.0, "cls_layer": 2.0, "reg_layer": 5.0},
 }
 INPUT_SIZE = {"bezier": (64, 160), "laneatt": (96, 160)}
