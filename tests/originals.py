@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmsf.lanes.lane import Lane
+from mmsf.models.layers.line_anchors import chosen_anchors
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,6 +32,7 @@ class Original:
         layout: Our feature to the golden's layout; gets the golden's name and the value.
         raw_outputs: Runs the model, with the outputs that only training uses.
         lanes: Golden lanes to what a `Lane` holds.
+        constant: Value of one of our constants that no checkpoint holds, by its golden name.
     """
 
     config: str
@@ -40,6 +43,7 @@ class Original:
     layout: Callable[[str, Tensor], Tensor] = field(default=lambda name, value: value)
     raw_outputs: Callable[[nn.Module, Tensor], dict[str, Tensor]] = field(default=lambda model, images: model(images))
     lanes: Callable[[list[np.ndarray]], list[np.ndarray]] = field(default=lambda lanes: lanes)
+    constant: Callable[[nn.Module, str], Tensor] | None = None
 
 
 def _sequence_first(name: str, value: Tensor) -> Tensor:
@@ -76,6 +80,38 @@ def _authors_lstr(config: str, ori_shape: tuple[int, int]) -> Original:
     )
 
 
+def _pytorch_auto_drive_segmentation(family: str, depth: int) -> Original:
+    return Original(f"{family}/{family}_r{depth}_culane.py", family, (590, 1640))
+
+
+def _pytorch_auto_drive_bezier(depth: int) -> Original:
+    return Original(
+        f"bezierlanenet/bezierlanenet_r{depth}_culane.py",
+        "bezier",
+        (590, 1640),
+        raw_outputs=lambda model, x: model.raw_outputs(x, auxiliary=True),
+    )
+
+
+def _laneatt_anchors(model: nn.Module, name: str) -> Tensor:
+    """Vertical and horizontal start of each anchor, and its x-positions at the rows of the output or of the features."""
+    anchors = chosen_anchors("culane")
+    xs = model.anchor_xs if name == "anchors" else torch.from_numpy(anchors.xs(model.pooling.rows, model.input_size[1]))
+    starts = torch.from_numpy(np.stack((anchors.start_y, anchors.start_x), 1))
+    return torch.cat((starts, xs), 1)
+
+
+def _pytorch_auto_drive_laneatt(depth: int) -> Original:
+    """The original joins the anchors of all images in one axis."""
+    return Original(
+        f"laneatt/laneatt_r{depth}_culane.py",
+        "laneatt",
+        (590, 1640),
+        layout=lambda name, value: value.flatten(0, 1) if name == "attention_layer" else value,
+        constant=_laneatt_anchors,
+    )
+
+
 # Beginning of a golden file's name -> how to read it; the longest that fits counts.
 ORIGINALS = {
     "lstr_small": _pytorch_auto_drive_lstr("lstr/lstr_r18s-2x_culane.py"),
@@ -84,6 +120,18 @@ ORIGINALS = {
     "lstr_orig": _authors_lstr("lstr/lstr_r18s-1x_tusimple.py", (720, 1280)),
     "lstr_orig_tusimple_real": _authors_lstr("lstr/lstr_r18s-1x_tusimple.py", (720, 1280)),
     "lstr_orig_culane_real": _authors_lstr("lstr/lstr_r18s-1x_culane.py", (590, 1640)),
+    "bezier_small": _pytorch_auto_drive_bezier(18),
+    "bezier_mid": _pytorch_auto_drive_bezier(34),
+    "bezier_post": _pytorch_auto_drive_bezier(18),
+    "laneatt_small": _pytorch_auto_drive_laneatt(18),
+    "laneatt_mid": _pytorch_auto_drive_laneatt(34),
+    "laneatt_post": _pytorch_auto_drive_laneatt(18),
+    "scnn_small": _pytorch_auto_drive_segmentation("scnn", 18),
+    "scnn_mid": _pytorch_auto_drive_segmentation("scnn", 34),
+    "scnn_post": _pytorch_auto_drive_segmentation("scnn", 18),
+    "resa_small": _pytorch_auto_drive_segmentation("resa", 18),
+    "resa_mid": _pytorch_auto_drive_segmentation("resa", 34),
+    "resa_post": _pytorch_auto_drive_segmentation("resa", 18),
 }
 
 

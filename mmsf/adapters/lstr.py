@@ -4,6 +4,7 @@ import numpy as np
 from torch import Tensor
 
 from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.adapters.pruning import most_confident
 from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
 from mmsf.registry import TASK_UTILS
@@ -110,10 +111,7 @@ class LSTRAdapter(Adapter):
         else:
             # argmax takes the first of equal classes: the background before the lane, the lane before the rest.
             keep = (lane > 1 - probabilities.sum(-1)) & (lane >= probabilities.max(-1))
-        if self.max_lanes is not None and self.max_lanes < lane.shape[1]:
-            limit = np.sort(np.where(keep, lane, -1), 1)[:, ::-1][:, self.max_lanes]
-            keep &= lane > limit[:, None]
-        return keep
+        return most_confident(keep, lane, self.max_lanes)
 
     def _curves(self, heads: HeadOutputs, y: np.ndarray) -> np.ndarray:
         """x (B, Q, R), normalised, at normalised rows y (R)."""

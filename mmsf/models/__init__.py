@@ -1,8 +1,20 @@
 """Float lane detectors."""
 
 from mmsf.models.backbones import ResNet
-from mmsf.models.detectors import LSTR, LaneDetector
-from mmsf.models.layers import MatMul, MultiheadAttention
+from mmsf.models.detectors import LSTR, RESA, SCNN, BezierLaneNet, LaneATT, LaneDetector
+from mmsf.models.layers import DeformConv2d, MatMul, MultiheadAttention
 from mmsf.models.losses import LSTRLoss
 
-__all__ = ["LSTR", "LSTRLoss", "LaneDetector", "MatMul", "MultiheadAttention", "ResNet"]
+__all__ = [
+    "LSTR",
+    "RESA",
+    "SCNN",
+    "BezierLaneNet",
+    "DeformConv2d",
+    "LSTRLoss",
+    "LaneATT",
+    "LaneDetector",
+    "MatMul",
+    "MultiheadAttention",
+    "ResNet",
+]

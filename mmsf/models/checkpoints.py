@@ -10,31 +10,17 @@ from torch import Tensor, nn
 
 from mmsf import safe_globals
 from mmsf.errors import UserError
-
-StateDict = dict[str, Tensor]
+from mmsf.models.families.bezier import BEZIER
+from mmsf.models.families.family import Family, StateDict, count_batches, resnet_config
+from mmsf.models.families.laneatt import LANEATT
+from mmsf.models.families.resa import RESA
+from mmsf.models.families.scnn import SCNN
 
 # Where projects keep the weights inside a checkpoint: MMEngine and mmcv, pytorch-auto-drive and LaneATT, CLRNet.
 _CONTAINERS = ("state_dict", "model", "net")
 # Operation counts that the thop profiler leaves in a state dict.
 _PROFILER_KEYS = re.compile(r"(^|\.)total_(ops|params)$")
 _PACKED = re.compile(r"(.*\.|)in_proj_(weight|bias)$")
-
-
-@dataclass
-class Family:
-    """A model family.
-
-    Attributes:
-        title: Its name for people.
-        signs: Keys or beginnings of keys that all stand in its state dicts and not together in another family's.
-        rename: Turns original keys into the ones used here; None for a family whose detector is not part of mmsf.
-        model_config: The detector's config read off a renamed state dict; None as for ``rename``.
-    """
-
-    title: str
-    signs: tuple[str, ...]
-    rename: Callable[[StateDict], StateDict] | None = None
-    model_config: Callable[[StateDict], dict] | None = None
 
 
 def unpack_attention(state: StateDict) -> StateDict:
@@ -50,17 +36,6 @@ def unpack_attention(state: StateDict) -> StateDict:
     return unpacked
 
 
-def count_batches(state: StateDict) -> StateDict:
-    """Add the counter that frozen batch norms lack and make every counter a scalar; it plays no part in evaluation."""
-    counted = {}
-    for key, value in state.items():
-        counted[key] = value.reshape(()) if key.endswith("num_batches_tracked") else value
-        counter = key.removesuffix("running_var") + "num_batches_tracked"
-        if key.endswith("running_var") and counter not in state:
-            counted[counter] = torch.tensor(0)
-    return counted
-
-
 def rename_lstr(state: StateDict) -> StateDict:
     """Keys of the authors' LSTR (no ``backbone.``, first batch norm frozen) or of pytorch-auto-drive's."""
     stem = re.compile(r"(conv1|bn1|layer[1-4])\.")
@@ -69,15 +44,11 @@ def rename_lstr(state: StateDict) -> StateDict:
 
 def lstr_model_config(state: StateDict) -> dict:
     """Sizes of an LSTR, read off its weights. Adapter and preprocessing are the defaults: weights do not tell them."""
-    blocks = [re.match(r"backbone\.layer(\d)\.(\d+)\.conv1\.weight", key) for key in state]
-    layers = [0] * max(int(b[1]) for b in blocks if b)
-    for block in filter(None, blocks):
-        layers[int(block[1]) - 1] += 1
-    widths = [state[f"backbone.layer{i + 1}.0.conv1.weight"].shape[0] for i in range(len(layers))]
+    backbone = resnet_config(state)
     return dict(
         type="LSTR",
-        backbone=dict(type="ResNet", layers=layers, widths=widths, out_indices=(len(layers) - 1,)),
-        backbone_channels=widths[-1],
+        backbone=backbone,
+        backbone_channels=backbone["widths"][-1],
         channels=state["query_embed.weight"].shape[1],
         feedforward_channels=state["transformer.encoder.layers.0.linear1.weight"].shape[0],
         num_queries=state["query_embed.weight"].shape[0],
@@ -88,10 +59,10 @@ def lstr_model_config(state: StateDict) -> dict:
 
 FAMILIES = {
     "lstr": Family("LSTR", ("query_embed.weight", "specific_embed."), rename_lstr, lstr_model_config),
-    "bezier": Family("BezierLaneNet", ("proj_regression.", "simple_flip_2d.")),
-    "laneatt": Family("LaneATT", ("attention_layer.", "reg_layer.")),
-    "scnn": Family("SCNN", ("scnn_layer.",)),
-    "resa": Family("RESA", ("spatial_conv.conv_d.",)),
+    "bezier": BEZIER,
+    "laneatt": LANEATT,
+    "scnn": SCNN,
+    "resa": RESA,
     "condlane": Family("CondLaneNet", ("bbox_head.ctnet_head.",)),
     "ganet": Family("GANet", ("bbox_head.keypts_head.",)),
     "clrnet": Family("CLRNet", ("heads.prior_embeddings.",)),

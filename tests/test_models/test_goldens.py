@@ -21,7 +21,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     files = sorted(folder.glob("*.npz"))
     if "golden_file" in metafunc.fixturenames:
         assert files, f"{folder} holds no golden file"
-        chosen = [path for path in files if not path.stem.endswith("_real")]
+        chosen = [path for path in files if "_unit_" not in path.stem and not path.stem.endswith("_real")]
         metafunc.parametrize("golden_file", chosen, ids=[path.stem for path in chosen])
 
 
@@ -59,6 +59,8 @@ def check_network(path: Path, original: Original) -> None:
     for name in golden.tensors():
         if name.startswith("feat."):
             value = original.layout(name[5:], features[name])
+        elif name.startswith("fixed."):
+            value = original.constant(model, name[6:])
         else:
             value = inputs if name == "input" else raw[original.raw_name(name[4:])]
         report = golden.compare(name, value.numpy())

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from originals import ROOT
 
+from mmsf.errors import UserError
 from mmsf.models import LSTR
 
 
@@ -154,6 +155,13 @@ def test_training_starts_from_finite_losses_and_lowers_them_on_one_batch() -> No
         totals.append(total.item())
     assert np.isfinite(totals).all()
     assert totals[-1] < 0.3 * totals[0]
+
+
+def test_a_detector_without_a_loss_says_so_when_it_is_trained() -> None:
+    model = small()
+    model.loss_function = None
+    with pytest.raises(UserError, match=r"LSTR has no loss; set model\.loss"):
+        model(torch.zeros(1, 3, 64, 96), [labelled([])], mode="loss")
 
 
 def test_an_unknown_mode_is_refused() -> None:

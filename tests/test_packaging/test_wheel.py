@@ -40,7 +40,7 @@ def wheel(tmp_path_factory):
 
 
 def test_the_wheel_holds_every_module_and_all_data(wheel):
-    wanted = [path for pattern in ("*.py", "*.pth", "*.css") for path in (ROOT / "mmsf").rglob(pattern)]
+    wanted = [path for pattern in ("*.py", "*.pth", "*.css", "*.txt") for path in (ROOT / "mmsf").rglob(pattern)]
     assert len(wanted) > 10
     missing = {path.relative_to(ROOT).as_posix() for path in wanted} - set(wheel.namelist())
     assert missing == set()

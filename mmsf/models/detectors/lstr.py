@@ -6,6 +6,7 @@ import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
+from mmsf.errors import UserError
 from mmsf.models.detectors.base import LaneDetector
 from mmsf.models.layers.mlp import MLP
 from mmsf.models.layers.position import SinePositionEmbedding
@@ -107,7 +108,13 @@ class LSTR(LaneDetector):
         return raw
 
     def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """Losses of every decoder layer."""
+        """Losses of every decoder layer.
+
+        Raises:
+            UserError: The config has no loss.
+        """
+        if self.loss_function is None:
+            raise UserError(f"{type(self).__name__} has no loss; set model.loss to train it")
         device = images.device.type
         with torch.autocast(device, torch.bfloat16) if self.bfloat16_backbone else nullcontext():
             features = self.backbone(images.contiguous(memory_format=torch.channels_last))[-1]

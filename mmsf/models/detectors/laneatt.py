@@ -1,0 +1,106 @@
+"""LaneATT: anchors that attend to each other."""
+
+import torch
+from mmdet.structures import DetDataSample
+from torch import Tensor, nn
+
+from mmsf.errors import UserError
+from mmsf.models.detectors.base import LaneDetector
+from mmsf.models.layers.line_anchors import AnchorPooling, chosen_anchors, off_diagonal
+from mmsf.models.layers.matmul import MatMul
+from mmsf.registry import MODELS
+
+STRIDE = 32
+
+
+@MODELS.register_module()
+class LaneATT(LaneDetector):
+    """Anchor lines, each scored and moved by its own features and those of all others.
+
+    Raw outputs of N anchors at R rows, from the lower to the upper border: ``logits`` (B, N, 2), class 1 being the lane;
+    ``offsets`` (B, N, R), x-positions in pixels of the network's input; ``lengths`` (B, N), in rows; ``starts`` (B, N), a
+    constant: where the anchor begins, from the bottom up as a share of the height.
+
+    Args:
+        backbone: Config of the backbone, whose last output has stride 32.
+        adapter: Config of the adapter.
+        backbone_channels: Channels of that output.
+        input_size: Height and width of the network's input, pixels; anchors and layers are built for it.
+        anchors: Which of the 2784 anchors, in which order: "culane", the 1000 that fit most lanes there; a list of their
+            numbers; or None for all.
+        anchor_channels: Channels of an anchor's features in a row.
+        rows: R.
+        start_in_length: Add the anchor's horizontal start, 0 to 1, to its length. Weights of pytorch-auto-drive are trained
+            so, the authors' are not.
+        loss: Config of the loss; None for a detector that is not trained.
+        data_preprocessor: Config of the preprocessor.
+        init_cfg: Config of MMEngine's weight initialisation.
+
+    Source:
+        Tabelini et al., "Keep your Eyes on the Lane: Real-time Attention-guided Lane Detection", 2021.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        adapter: dict,
+        backbone_channels: int = 512,
+        input_size: tuple[int, int] = (360, 640),
+        anchors: str | list[int] | None = "culane",
+        anchor_channels: int = 64,
+        rows: int = 72,
+        start_in_length: bool = True,
+        loss: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(adapter, data_preprocessor, init_cfg)
+        self.input_size = tuple(input_size)
+        lines = chosen_anchors(anchors)
+        xs = torch.from_numpy(lines.xs(rows, self.input_size[1]))
+        self.register_buffer("anchor_xs", xs, persistent=False)
+        self.register_buffer("anchor_starts", torch.from_numpy(lines.start_y).float(), persistent=False)
+        added = torch.from_numpy(lines.start_x).float() * start_in_length
+        self.register_buffer("anchor_lengths", added, persistent=False)
+        self.backbone = MODELS.build(backbone)
+        self.conv1 = nn.Conv2d(backbone_channels, anchor_channels, 1)
+        self.pooling = AnchorPooling(lines, self.input_size, STRIDE)
+        width = anchor_channels * self.pooling.rows
+        self.attention_layer = nn.Linear(width, len(lines) - 1)
+        self.context = MatMul()
+        self.cls_layer = nn.Linear(2 * width, 2)
+        self.reg_layer = nn.Linear(2 * width, 1 + rows)
+        self.loss_function = None if loss is None else MODELS.build(loss)
+
+    def raw_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """``logits``, ``offsets``, ``lengths`` and ``starts`` of normalised images (B, 3, H, W).
+
+        Raises:
+            UserError: The images are not of ``input_size``.
+        """
+        if tuple(images.shape[-2:]) != self.input_size:
+            raise UserError(
+                f"LaneATT is built for an input of {self.input_size} (height, width) but got {tuple(images.shape[-2:])}; "
+                "resize in the pipeline or set input_size"
+            )
+        own = self.pooling(self.conv1(self.backbone(images)[-1]))
+        attention = off_diagonal(self.attention_layer(own).softmax(-1))
+        features = torch.cat((self.context(attention, own), own), -1)
+        moved = self.reg_layer(features)
+        return {
+            "logits": self.cls_layer(features),
+            "offsets": self.anchor_xs + moved[..., 1:],
+            "lengths": self.anchor_lengths + moved[..., 0],
+            "starts": self.anchor_starts.expand(len(images), -1),
+        }
+
+    def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
+        """Losses of scores, lengths and positions.
+
+        Raises:
+            UserError: The config has no loss.
+        """
+        if self.loss_function is None:
+            raise UserError(f"{type(self).__name__} has no loss; set model.loss to train it")
+        lines = [sample.gt_instances.input_lines for sample in data_samples]
+        return self.loss_function(self.raw_outputs(images), lines, self.input_size)
