@@ -5,3 +5,4 @@ train_dataloader = dict(_delete_=True, **_base_.calibration_dataloader)
 train_cfg = dict(_delete_=True, **_base_.ptq_train_cfg)
 optim_wrapper = dict(_delete_=True, **_base_.ptq_optim_wrapper)
 param_scheduler = _base_.ptq_param_scheduler
+custom_hooks = _base_.ptq_custom_hooks

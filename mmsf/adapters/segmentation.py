@@ -45,6 +45,7 @@ class SegmentationAdapter(Adapter):
     """
 
     semantic_heads = ("location",)
+    channel_axis = 1
 
     def __init__(
         self,

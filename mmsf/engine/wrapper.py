@@ -68,18 +68,10 @@ class QuantWrapper(BaseModel):
         self.quantized = QuantizedNetwork(original, lambda network: network(example, mode="tensor"), settings)
         # The copy has a preprocessor of its own; one is enough.
         self.quantized.network.data_preprocessor = nn.Identity()
-        self._choose_parameters()
         self.loss_function = MODELS.build(loss)
         self.register_buffer("head_weights", torch.ones(len(self.adapter.semantic_heads)))
         self.kept_outputs: dict[str, Tensor] | None = None
         self.predicts_in_float = False
-
-    def _choose_parameters(self) -> None:
-        """Everything that runs is tuned; what never runs is not."""
-        idle = {n for n, reason in self.quantized.left_float.items() if reason.startswith("never runs")}
-        self.quantized.network.requires_grad_(True)
-        for name in idle:
-            self.quantized.network.get_submodule(name).requires_grad_(False)
 
     def init_weights(self) -> None:
         """Nothing: the weights are the float detector's."""

@@ -1,7 +1,6 @@
 """Float checkpoints of original projects: which family a file belongs to, what its keys are called here, strict loading."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 

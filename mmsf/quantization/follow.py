@@ -32,6 +32,7 @@ class Followed:
         last: Layers whose output reaches a raw output with no other layer between.
         calls: Function calls (matrix products, additions, concatenations) by name.
         folding: Batch norm -> the layer that alone feeds it and feeds nothing else.
+        idle: Layers and batch norms that did not run.
     """
 
     order: list[str] = field(default_factory=list)
@@ -40,6 +41,7 @@ class Followed:
     last: set[str] = field(default_factory=set)
     calls: dict[str, FollowedCall] = field(default_factory=dict)
     folding: dict[str, str] = field(default_factory=dict)
+    idle: set[str] = field(default_factory=set)
 
 
 class _Watcher(TorchFunctionMode):
@@ -124,6 +126,7 @@ def follow(model: nn.Module, run: Callable[[], object]) -> Followed:
     finally:
         for handle in handles:
             handle.remove()
+    followed.idle = {*layers, *(names[norm] for norm in norms)} - {*followed.runs, *norm_inputs}
     for tensor in _tensors(raw):
         watcher.uses[id(tensor)] += 1
         followed.last |= watcher.origins.get(id(tensor), frozenset())

@@ -11,7 +11,7 @@ from torch import nn
 from mmsf.errors import UserError
 from mmsf.quantization.attention import decompose_attention
 from mmsf.quantization.folding import fold_batch_norms
-from mmsf.quantization.follow import Followed, follow, layers_of
+from mmsf.quantization.follow import Followed, follow
 from mmsf.quantization.functions import ModuleStack, QuantizedCall, QuantizedFunctions
 from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.quantization.layers import QuantizedLayer, output_channel_axis
@@ -56,7 +56,7 @@ class QuantizedNetwork(nn.Module):
         network: The copy. Call it through `running`.
         calls: Quantizers of function calls, by number; ``call_names`` says which is which.
         bits: Layer or call -> its bits.
-        left_float: Module -> why it stays in float.
+        left_float: Module -> why it stays in float. What never runs in a prediction is not tuned either.
         multiply_accumulates: Layer or call -> multiply-accumulates of the example run.
 
     Raises:
@@ -115,10 +115,10 @@ class QuantizedNetwork(nn.Module):
 
     def _report_the_rest(self, followed: Followed) -> None:
         swapped = {name for name, m in self.network.named_modules() if isinstance(m, QuantizedLayer)}
-        for name in layers_of(self.network):
-            if name not in followed.runs and name.rpartition(".")[0] not in swapped:
-                self.left_float[name] = "never runs in a prediction"
-                self.network.get_submodule(name).requires_grad_(False)
+        self.network.requires_grad_(True)
+        for name in sorted(followed.idle):
+            self.left_float[name] = "never runs in a prediction"
+            self.network.get_submodule(name).requires_grad_(False)
         for name, module in self.network.named_modules():
             inside = any(name == s or name.startswith(s + ".") for s in swapped)
             own = any(True for _ in module.parameters(recurse=False))

@@ -92,14 +92,14 @@ def test_a_run_of_the_family_ends_with_its_results(family: str, few_roads: Path,
             **{f"{loader}.num_workers": 0 for loader in loaders},
             **{f"{loader}.batch_size": 2 for loader in loaders},
             "val_dataloader.persistent_workers": False,
-            "train_cfg.max_iters": 3,
+            "train_cfg.max_iters": 12,
             "train_cfg.curves": dict(levels=3, frames=2, draws=1),
-            "custom_hooks.0.interval": 2,
+            "custom_hooks.0.interval": 4,
             "custom_hooks.1.overlays": 1,
         },
     )
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["iterations"] == 3
+    assert summary["iterations"] == 12
     assert summary["mac_share"] == {"4/4": pytest.approx(1.0)}
     (head,) = summary["heads"].items()
     assert head[0] == "location"

@@ -84,15 +84,15 @@ def test_every_layer_that_runs_is_quantized_and_the_rest_is_named():
     names = {name for name, _ in quantized.layer_quantizers()}
     projections = {f"attention.{part}_proj" for part in ("q", "k", "v", "out")}
     assert names == {"stem", "block.conv1", "block.conv2", "shared", "up", "offset", "existence"} | projections
-    assert quantized.left_float["block.training_only"] == "never runs in a prediction"
+    for name in ("block.training_only", "block.training_norm"):
+        assert quantized.left_float[name] == "never runs in a prediction"
+        assert not any(p.requires_grad for p in quantized.network.get_submodule(name).parameters())
     assert "late_norm" in quantized.left_float
     assert quantized.call_names == ["attention:matmul0", "attention:matmul1"]
 
 
 def test_layers_that_never_run_are_left_alone():
-    quantized = quantized_toy()
-    assert isinstance(quantized.network.block.training_only, nn.Conv2d)
-    assert not quantized.network.block.training_only.weight.requires_grad
+    assert isinstance(quantized_toy().network.block.training_only, nn.Conv2d)
 
 
 def test_a_layer_that_runs_twice_has_one_range_over_both_runs():

@@ -12,6 +12,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(channels)
         self.training_only = nn.Conv2d(channels, channels, 1)
+        self.training_norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.bn2(self.conv2(self.bn1(self.conv1(x)).relu())) + x).relu()
