@@ -1,6 +1,6 @@
 # Selective Focus: net-wise tuning on the confidence-masked loss over the selected heads (Eq. 6), re-ranked from noise-score
 # curves. The bits are in the files selective-focus_w*a*.py.
-iterations = 500
+ptq_iterations = 500
 ptq_model = dict(
     type="mmsf.QuantWrapper",
     quantizer=dict(scheme="strict", profile="academic", learn_activation_scale=True),
@@ -8,7 +8,7 @@ ptq_model = dict(
 )
 ptq_train_cfg = dict(
     type="mmsf.PTQLoop",
-    max_iters=iterations,
+    max_iters=ptq_iterations,
     weight_range=dict(type="mmsf.MSERange"),
     activation_range=dict(type="mmsf.MSERange"),
     curves=dict(levels=12, span=(0.1, 10.0), frames=64, draws=4),
@@ -19,7 +19,7 @@ ptq_optim_wrapper = dict(
     optimizer=dict(type="Adam", lr=2e-4),
     paramwise_cfg=dict(weight_rate=1.5e-3),
 )
-ptq_param_scheduler = [dict(type="CosineAnnealingLR", T_max=iterations, by_epoch=False)]
+ptq_param_scheduler = [dict(type="CosineAnnealingLR", T_max=ptq_iterations, by_epoch=False)]
 ptq_custom_hooks = [
     dict(type="mmsf.SensitivityHook", interval=50),
     dict(type="mmsf.ResultHook", method="selective-focus", preset="selective-focus"),
