@@ -7,6 +7,7 @@ from pathlib import Path
 import goldens_rule
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import MessageHub
 from originals import ROOT
 from torch import nn
@@ -160,3 +161,11 @@ def test_the_tool_refuses_another_family_in_one_line_and_writes_nothing(original
     assert result.returncode == 2
     assert result.stderr.strip() == f"error: {original} looks like LSTR, not RESA"
     assert not (tmp_path / "resa.pth").exists()
+
+
+def test_the_bundled_weights_load_strictly_and_are_small() -> None:
+    path = ROOT / "mmsf" / "zoo" / "lstr_tiny_synthetic.pth"
+    detector = MODELS.build(Config.fromfile(str(ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py")).model)
+    load_float_checkpoint(detector, path)
+    assert path.stat().st_size < 4e6
+    assert sum(parameter.numel() for parameter in detector.parameters()) < 1e6
