@@ -2,13 +2,12 @@
 
 import torch
 from mmengine.model import BaseModel
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.errors import UserError
-from mmsf.lanes.lane import Lane
 from mmsf.models.checkpoints import load_float_checkpoint
+from mmsf.models.detectors.base import as_instances
 from mmsf.quantization import QuantizationSettings, QuantizedNetwork
 from mmsf.registry import MODELS, TASK_UTILS
 
@@ -123,9 +122,3 @@ class QuantWrapper(BaseModel):
             output = self.adapter.split(self.quantized_raw(inputs))
             return self.loss_function(self.adapter, target, output, self.head_weights)
         raise ValueError(f"mode {mode!r} is none of tensor, predict, loss")
-
-
-def as_instances(lanes: list[Lane]) -> InstanceData:
-    """Lanes of one image as ``pred_instances``: ``lines``, a list of (P, 2) arrays, and ``scores`` (N,)."""
-    scores = torch.tensor([lane.score for lane in lanes], dtype=torch.float64).numpy()
-    return InstanceData(lines=[lane.points for lane in lanes], scores=scores)

@@ -9,7 +9,6 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from mmsf.adapters.base import Adapter, HeadOutputs
-from mmsf.adapters.errors import channel_rms
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.sensitivity.scoring import DistortionScorer, frames_of, repeat_heads
@@ -77,9 +76,10 @@ def measure_curves(
     error: Callable[[Adapter, HeadOutputs, HeadOutputs, str], Tensor],
     generator: torch.Generator,
 ) -> dict[str, NoiseScoreCurve]:
-    """Perturb the float model's heads with Gaussian noise, one head at a time, and decode.
+    """Perturb the float model's heads with noise, one head at a time, and decode.
 
-    Each channel's noise is as strong, relative to the others of its head, as its own error after range estimation.
+    The noise of a draw is the quantization error that a random frame has after range estimation, with a random sign, times the
+    level. Independent Gaussian noise would not do: the numbers of a head err together and partly cancel in lanes.
 
     Args:
         adapter: The family's adapter.
@@ -103,12 +103,13 @@ def measure_curves(
     many = repeat_heads(some, settings.draws)
     curves = {}
     for name in adapter.semantic_heads:
-        spread = channel_rms(adapter, target, output, name)
+        errors = output.semantics[name][frames] - some.semantics[name]
         clean = many.semantics[name]
         losses, scores = [], []
         for level in np.geomspace(*settings.span, settings.levels):
-            noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype)
-            noisy = clean + float(level) * spread * noise
+            drawn = errors[torch.randint(len(errors), (len(clean),), generator=generator)]
+            signs = torch.randint(2, (len(clean), *[1] * (clean.dim() - 1)), generator=generator) * 2 - 1
+            noisy = clean + float(level) * signs * drawn
             perturbed = HeadOutputs({**many.semantics, name: noisy}, many.confidences, many.constants)
             losses.append(error(adapter, many, perturbed, name).item())
             scores.append(scorer(name, noisy).mean())

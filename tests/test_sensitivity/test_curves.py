@@ -17,7 +17,7 @@ def error(adapter, target, output, name):
 
 
 def curves(seed: int = 0, **settings):
-    adapter, target, metas = line_heads()
+    adapter, target, metas = line_heads(frames=64)
     output = with_noise(with_noise(target, "position", 0.1), "bend", 0.1)
     generator = torch.Generator().manual_seed(seed)
     return measure_curves(adapter, target, output, metas, CurveSettings(**settings), RULE, error, generator)
@@ -34,7 +34,7 @@ def test_there_is_a_rising_curve_for_every_head():
 
 
 def test_the_axis_is_the_loss_that_is_queried_later():
-    adapter, target, metas = line_heads()
+    adapter, target, metas = line_heads(frames=64)
     curve = curves(draws=16)["bend"]
     noisy = with_noise(target, "bend", 0.1)
     loss = error(adapter, target, noisy, "bend").item()

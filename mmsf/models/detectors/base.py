@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmsf.lanes.lane import Lane
 from mmsf.registry import TASK_UTILS
 
 
@@ -45,8 +46,7 @@ class LaneDetector(BaseModel):
         raw = self.raw_outputs(images)
         lanes = self.adapter.decode(self.adapter.split(raw), [sample.metainfo for sample in data_samples])
         for sample, found in zip(data_samples, lanes):
-            scores = np.array([lane.score for lane in found], np.float64)
-            sample.pred_instances = InstanceData(lines=[lane.points for lane in found], scores=scores)
+            sample.pred_instances = as_instances(found)
         return data_samples
 
     def forward(
@@ -72,3 +72,9 @@ class LaneDetector(BaseModel):
         if mode == "loss":
             return self.loss(inputs, data_samples)
         raise ValueError(f"mode {mode!r} is none of tensor, predict, loss")
+
+
+def as_instances(lanes: list[Lane]) -> InstanceData:
+    """Lanes of one image as ``pred_instances``: ``lines``, a list of (P, 2) arrays, and ``scores`` (N,)."""
+    scores = np.array([lane.score for lane in lanes], np.float64)
+    return InstanceData(lines=[lane.points for lane in lanes], scores=scores)
