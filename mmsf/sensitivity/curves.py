@@ -78,8 +78,8 @@ def measure_curves(
 ) -> dict[str, NoiseScoreCurve]:
     """Perturb the float model's heads with noise, one head at a time, and decode.
 
-    The noise of a draw is the quantization error that a random frame has after range estimation, with a random sign, times the
-    level. Independent Gaussian noise would not do: the numbers of a head err together and partly cancel in lanes.
+    The noise of a draw is the quantization error that a random frame has after range estimation, with a random sign, times
+    the level. Independent Gaussian noise would not do: the numbers of a head err together and partly cancel in the lanes.
 
     Args:
         adapter: The family's adapter.
