@@ -39,6 +39,11 @@ def confidence_error(target: HeadOutputs, output: HeadOutputs, name: str) -> Ten
     return (output.confidences[name] - target.confidences[name]).square().mean()
 
 
+def head_errors(target: HeadOutputs, output: HeadOutputs) -> dict[str, Tensor]:
+    """Head -> error of its semantics, (B, ...)."""
+    return {name: output.semantics[name] - semantics for name, semantics in target.semantics.items()}
+
+
 def channel_rms(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, name: str) -> Tensor:
     """Root mean square of a head's error in each channel, over frames and places; 1 where there is none.
 

@@ -10,6 +10,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
+from mmsf.adapters.errors import head_errors
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost
 from mmsf.engine.progress import with_progress
@@ -152,16 +153,20 @@ class PTQLoop(BaseLoop):
     def measure_curves(self) -> None:
         """Units of the loss and noise-score curves, from kept float outputs and the calibrated model's errors."""
         adapter = self.model.adapter
-        generator = torch.Generator().manual_seed(self.runner.seed)
+        target, output = adapter.split(self.model.kept_outputs), adapter.split(self.quantized_outputs())
+        self.model.loss_function.set_units(adapter, target, output)
+        self.curves = self.curves_of(head_errors(target, output), self.curve_settings)
+
+    def curves_of(self, errors: dict[str, torch.Tensor], settings: CurveSettings) -> dict[str, NoiseScoreCurve]:
+        """Noise-score curves whose noise looks like the given errors, head -> (E, ...), at the present iteration."""
+        generator = torch.Generator().manual_seed(self.runner.seed * 1_000_003 + self._iter)
         with self.timed("curves"):
-            target, output = adapter.split(self.model.kept_outputs), adapter.split(self.quantized_outputs())
-            self.model.loss_function.set_units(adapter, target, output)
-            self.curves = measure_curves(
-                adapter,
-                target,
-                output,
+            return measure_curves(
+                self.model.adapter,
+                self.model.adapter.split(self.model.kept_outputs),
+                errors,
                 [sample.metainfo for sample in self.frames.samples],
-                self.curve_settings,
+                settings,
                 self.rule,
                 self.model.loss_function.semantic_error,
                 generator,

@@ -1,23 +1,33 @@
 """Sensitivity Aware Selection while tuning: re-rank the heads at fixed intervals."""
 
+import math
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from mmsf.errors import UserError
 from mmsf.registry import HOOKS
-from mmsf.sensitivity import algorithm1_scores, default_top_k, order_agreement, top_k
+from mmsf.sensitivity import CurveSettings, algorithm1_scores, default_top_k, order_agreement, top_k
 from mmsf.sensitivity.curves import scores_at
+
+# The curves that are measured again while tuning: a few levels around the present error.
+_AROUND = CurveSettings(levels=5, span=(0.4, 2.5), draws=2)
 
 
 @HOOKS.register_module()
 class SensitivityHook(Hook):
     """Every ``interval`` iterations, queries the curves with the heads' present losses and selects the top k.
 
+    While tuning, the errors of a head change not only in size: what cancelled in the lanes may no longer cancel. So the
+    curves are measured again at a re-ranking, around the present loss, with noise like the errors of the last mini-batches;
+    that needs no run of the network. A single head is not ranked.
+
     Args:
         interval: Iterations between two re-rankings; the first happens before the first iteration.
         heads: Semantic heads that may be selected; None for all of them.
         k: Heads to select; None is the paper's choice (1 of two heads, else 2).
+        recent_frames: Frames of the last mini-batches whose errors the noise is drawn from.
         momentum: Share of the old value in the running mean of the heads' losses; with single batches the order would flap.
         exact_frames: Also run Algorithm 1 on so many calibration frames at every re-ranking, to compare; 0 leaves it out.
 
@@ -36,15 +46,17 @@ class SensitivityHook(Hook):
         interval: int = 50,
         heads: list[str] | None = None,
         k: int | None = None,
+        recent_frames: int = 64,
         momentum: float = 0.9,
         exact_frames: int = 0,
     ) -> None:
         if interval < 1:
             raise UserError(f"SensitivityHook: interval must be at least 1; got {interval}")
         self.interval, self.heads, self.k = interval, heads, k
-        self.momentum, self.exact_frames = momentum, exact_frames
+        self.recent_frames, self.momentum, self.exact_frames = recent_frames, momentum, exact_frames
         self.history: list[dict] = []
         self._losses: torch.Tensor | None = None
+        self._recent: list[dict[str, torch.Tensor]] = []
 
     def before_train(self, runner) -> None:
         """Refuse heads that the detector does not have, before any work is done."""
@@ -66,8 +78,19 @@ class SensitivityHook(Hook):
         model = self._model(runner)
         errors = torch.stack([outputs[f"error_{name}"] for name in model.adapter.semantic_heads])
         self._losses = self._losses.to(errors) * self.momentum + errors * (1 - self.momentum)
+        if len(model.adapter.semantic_heads) > 1:
+            self._remember({name: error.cpu() for name, error in model.present_errors.items()})
         if (batch_idx + 1) % self.interval == 0:
+            if self._recent:
+                errors = {name: torch.cat([batch[name] for batch in self._recent]) for name in self._recent[0]}
+                runner.train_loop.curves.update(runner.train_loop.curves_of(errors, _AROUND))
             self._rank(runner, iteration=batch_idx + 1)
+
+    def _remember(self, errors: dict[str, torch.Tensor]) -> None:
+        """Keep the last mini-batches, ``recent_frames`` frames of them at least."""
+        self._recent.append(errors)
+        batches = math.ceil(self.recent_frames / len(next(iter(errors.values()))))
+        self._recent = self._recent[-batches:]
 
     def _rank(self, runner, iteration: int) -> None:
         model, loop = self._model(runner), runner.train_loop
@@ -101,10 +124,10 @@ class SensitivityHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """The history and the running means travel with the checkpoint."""
-        checkpoint["sensitivity"] = dict(history=self.history, losses=self._losses)
+        checkpoint["sensitivity"] = dict(history=self.history, losses=self._losses, recent=self._recent)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take them up again."""
         if "sensitivity" in checkpoint:
-            self.history = checkpoint["sensitivity"]["history"]
-            self._losses = checkpoint["sensitivity"]["losses"]
+            state = checkpoint["sensitivity"]
+            self.history, self._losses, self._recent = state["history"], state["losses"], state["recent"]

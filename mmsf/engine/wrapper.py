@@ -5,6 +5,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.adapters.errors import head_errors
 from mmsf.errors import UserError
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.models.detectors.base import as_instances
@@ -34,6 +35,7 @@ class QuantWrapper(BaseModel):
         head_weights: (semantic heads,) the selection, a buffer.
         kept_outputs: Raw float outputs of the calibration frames by name, (N, ...); looked up by a sample's
             ``calibration_index``. None computes them when they are needed.
+        present_errors: Head -> error of its semantics in the last "loss" batch, (B, ...).
         predicts_in_float: While True, predictions are the float detector's.
 
     Raises:
@@ -70,6 +72,7 @@ class QuantWrapper(BaseModel):
         self.loss_function = MODELS.build(loss)
         self.register_buffer("head_weights", torch.ones(len(self.adapter.semantic_heads)))
         self.kept_outputs: dict[str, Tensor] | None = None
+        self.present_errors: dict[str, Tensor] = {}
         self.predicts_in_float = False
 
     def init_weights(self) -> None:
@@ -120,5 +123,6 @@ class QuantWrapper(BaseModel):
             else:
                 target = self.kept_heads([sample.metainfo["calibration_index"] for sample in data_samples])
             output = self.adapter.split(self.quantized_raw(inputs))
+            self.present_errors = {name: error.detach() for name, error in head_errors(target, output).items()}
             return self.loss_function(self.adapter, target, output, self.head_weights)
         raise ValueError(f"mode {mode!r} is none of tensor, predict, loss")

@@ -20,7 +20,7 @@ class CurveSettings:
 
     Attributes:
         levels: Noise levels, evenly spaced on a logarithmic scale.
-        span: Lowest and highest level as multiples of the head's error after range estimation.
+        span: Lowest and highest level as multiples of the head's error.
         frames: Calibration frames that take part.
         draws: Draws for each frame and level.
     """
@@ -69,7 +69,7 @@ class NoiseScoreCurve:
 def measure_curves(
     adapter: Adapter,
     target: HeadOutputs,
-    output: HeadOutputs,
+    errors: dict[str, Tensor],
     metas: list[dict],
     settings: CurveSettings,
     rule: DistortionRule,
@@ -78,13 +78,13 @@ def measure_curves(
 ) -> dict[str, NoiseScoreCurve]:
     """Perturb the float model's heads with noise, one head at a time, and decode.
 
-    The noise of a draw is the quantization error that a random frame has after range estimation, with a random sign, times
-    the level. Independent Gaussian noise would not do: the numbers of a head err together and partly cancel in the lanes.
+    The noise of a draw is the quantization error that the head has in some frame, with a random sign, times the level.
+    Independent Gaussian noise would not do: the numbers of a head err together and partly cancel in the lanes.
 
     Args:
         adapter: The family's adapter.
         target: Heads of the float model for F frames.
-        output: Heads of the quantized model after range estimation, the same frames.
+        errors: Head -> its quantization errors in any E frames, (E, ...).
         metas: Metainfo of the frames.
         settings: Levels, frames, draws.
         rule: Of the Lane Distortion Score.
@@ -103,11 +103,10 @@ def measure_curves(
     many = repeat_heads(some, settings.draws)
     curves = {}
     for name in adapter.semantic_heads:
-        errors = output.semantics[name][frames] - some.semantics[name]
         clean = many.semantics[name]
         losses, scores = [], []
         for level in np.geomspace(*settings.span, settings.levels):
-            drawn = errors[torch.randint(len(errors), (len(clean),), generator=generator)]
+            drawn = errors[name][torch.randint(len(errors[name]), (len(clean),), generator=generator)]
             signs = torch.randint(2, (len(clean), *[1] * (clean.dim() - 1)), generator=generator) * 2 - 1
             noisy = clean + float(level) * signs * drawn
             perturbed = HeadOutputs({**many.semantics, name: noisy}, many.confidences, many.constants)

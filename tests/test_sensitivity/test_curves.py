@@ -3,7 +3,7 @@ import pytest
 import torch
 from test_sensitivity.heads import line_heads, with_noise
 
-from mmsf.adapters.errors import semantic_error
+from mmsf.adapters.errors import head_errors, semantic_error
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, algorithm1_scores, measure_curves
@@ -20,7 +20,9 @@ def curves(seed: int = 0, **settings):
     adapter, target, metas = line_heads(frames=64)
     output = with_noise(with_noise(target, "position", 0.1), "bend", 0.1)
     generator = torch.Generator().manual_seed(seed)
-    return measure_curves(adapter, target, output, metas, CurveSettings(**settings), RULE, error, generator)
+    return measure_curves(
+        adapter, target, head_errors(target, output), metas, CurveSettings(**settings), RULE, error, generator
+    )
 
 
 def test_there_is_a_rising_curve_for_every_head():
