@@ -1,6 +1,6 @@
 # Selective Focus: net-wise tuning on the confidence-masked loss over the selected heads (Eq. 6), re-ranked from noise-score
 # curves. The bits are in the files selective-focus_w*a*.py.
-ptq_iterations = 500
+ptq_iterations = 400
 ptq_model = dict(
     type="mmsf.QuantWrapper",
     quantizer=dict(scheme="strict", profile="academic", learn_activation_scale=True),
