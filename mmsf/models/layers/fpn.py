@@ -49,5 +49,5 @@ class FPN(nn.Module):
         return sums
 
     def forward(self, levels: Sequence[Tensor], num_outputs: int | None = None) -> list[Tensor]:
-        """Levels [(B, C_i, H_i, W_i)], finest first, to the first ``num_outputs`` (default: all) [(B, channels, H_i, W_i)]."""
+        """Levels [(B, C_i, H_i, W_i)], finest first, to [(B, channels, H_i, W_i)]; None for ``num_outputs`` gives all."""
         return [conv(level) for conv, level in zip(self.fpn_convs[:num_outputs], self.merge(levels))]
