@@ -1,7 +1,7 @@
 """Float lane detectors."""
 
 from mmsf.models.backbones import ResNet
-from mmsf.models.detectors import LSTR, RESA, SCNN, BezierLaneNet, LaneATT, LaneDetector
+from mmsf.models.detectors import LSTR, RESA, SCNN, BezierLaneNet, GANet, LaneATT, LaneDetector
 from mmsf.models.layers import DeformConv2d, MatMul, MultiheadAttention
 from mmsf.models.losses import LSTRLoss
 
@@ -11,6 +11,7 @@ __all__ = [
     "SCNN",
     "BezierLaneNet",
     "DeformConv2d",
+    "GANet",
     "LSTRLoss",
     "LaneATT",
     "LaneDetector",
