@@ -2,6 +2,7 @@
 
 from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.adapters.bezier import BezierAdapter
+from mmsf.adapters.condlane import CondLaneAdapter
 from mmsf.adapters.ganet import GANetAdapter
 from mmsf.adapters.laneatt import LaneATTAdapter
 from mmsf.adapters.lstr import LSTRAdapter
@@ -10,6 +11,7 @@ from mmsf.adapters.segmentation import SegmentationAdapter
 __all__ = [
     "Adapter",
     "BezierAdapter",
+    "CondLaneAdapter",
     "GANetAdapter",
     "HeadOutputs",
     "LSTRAdapter",
