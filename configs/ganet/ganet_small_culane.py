@@ -2,6 +2,7 @@
 _base_ = [
     "../_base_/models/ganet.py",
     "../_base_/datasets/culane.py",
+    "../_base_/schedules/ganet_60e.py",
     "../_base_/default_runtime.py",
 ]
 
@@ -11,7 +12,7 @@ pipeline = [
     dict(type="PackLaneInputs"),
 ]
 
-train_dataloader = dict(dataset=dict(pipeline=pipeline))
+train_dataloader = dict(batch_size=32, dataset=dict(pipeline=pipeline))
 val_dataloader = dict(dataset=dict(pipeline=pipeline))
 test_dataloader = val_dataloader
 calibration_dataloader = dict(dataset=dict(pipeline=pipeline))

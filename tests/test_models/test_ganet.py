@@ -17,7 +17,7 @@ from torch import Tensor
 from mmsf.errors import UserError
 from mmsf.models.checkpoints import FAMILIES, convert, load_float_checkpoint, recognise
 from mmsf.models.layers.lane_aggregation import LaneAwareAggregation
-from mmsf.registry import MODELS, TRANSFORMS
+from mmsf.registry import MODELS, TASK_UTILS, TRANSFORMS
 
 # What stands in the files and never runs in a prediction.
 IDLE = (
@@ -59,6 +59,24 @@ def test_frames_lose_their_top_are_resized_by_opencv_and_normalised_in_the_order
     inputs = MODELS.build(config.model.data_preprocessor)({"inputs": [torch.from_numpy(want.copy())]})["inputs"][0]
     mean, std = (np.array(numbers)[:, None, None] for numbers in ((75.3, 76.6, 77.6), (50.5, 53.8, 54.3)))
     np.testing.assert_allclose(inputs.numpy(), (want - mean) / std, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(590, 1640), (720, 1280), (333, 500)])
+def test_decoding_undoes_the_crop_and_the_resizing_of_the_lanes(shape: tuple[int, int], tmp_path: Path) -> None:
+    config = float_config()
+    cv2.imwrite(str(tmp_path / "frame.png"), np.zeros((*shape, 3), np.uint8))
+    rows = np.linspace(0.6, 0.95, 12) * shape[0]
+    line = np.stack((0.3 * shape[1] + 0.1 * rows, rows), 1)
+    load = TRANSFORMS.build(config.test_dataloader.dataset.pipeline[0])
+    cells = load({"img_path": str(tmp_path / "frame.png"), "lines": [line]})["input_lines"][0] / 8
+    x, y = cells.astype(np.int64).T
+    raw = {name: torch.zeros(1, channels, 40, 100) for name, channels in (("pts_offset", 2), ("int_offset", 2))}
+    raw["kpts_hm_logit"] = torch.full((1, 1, 40, 100), -9.0)
+    raw["kpts_hm_logit"][0, 0, y, x] = 9.0
+    raw["int_offset"][0, :, y, x] = torch.from_numpy((cells - np.stack((x, y), 1)).T).float()
+    adapter = TASK_UTILS.build({**config.model.adapter, "whole": False, "radius": 100.0})
+    (found,) = adapter.decode(adapter.split(raw), [{"ori_shape": shape}])[0]
+    np.testing.assert_allclose(found.points, line, rtol=0, atol=1e-3)
 
 
 @torch.no_grad()

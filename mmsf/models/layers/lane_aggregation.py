@@ -19,6 +19,10 @@ class LaneAwareAggregation(nn.Module):
     the points before they become its offsets: tap k of a cell samples exactly at the cell plus its point k. There is no
     shortcut. `reppoints_pts_refine_conv` and `reppoints_pts_refine_out` are in the originals' files only; they never run.
 
+    Quantization rounds weights and features; the points stay float. For GANet with ResNet-18 and random weights, points up
+    to 8.5 cells away: rounding them to 4 bits, in steps of 0.7 cells, moves them by 0.23 cells (root mean square); what the
+    layers before them lose moves them by 1.4 cells at W4A4 and by 0.1 at W8A8.
+
     Args:
         in_channels: Channels of input and output.
         channels: Channels inside the branches.
@@ -31,9 +35,7 @@ class LaneAwareAggregation(nn.Module):
     def __init__(self, in_channels: int = 64, channels: int = 256, points: int = 7) -> None:
         super().__init__()
         widths = [in_channels] + [channels] * STACKED
-        self.cls_convs, self.reg_convs = (
-            nn.ModuleList(PlainConv(a, b, 3) for a, b in pairwise(widths)) for _ in range(2)
-        )
+        self.cls_convs, self.reg_convs = (nn.ModuleList(PlainConv(a, b, 3) for a, b in pairwise(widths)) for _ in range(2))
         row = dict(kernel_size=(1, points), padding=(0, points // 2), bias=False)
         self.reppoints_cls_conv = DeformConv2d(channels, in_channels, **row)
         self.reppoints_pts_init_conv = nn.Conv2d(channels, in_channels, 3, padding=1)
