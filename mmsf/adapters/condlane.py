@@ -106,7 +106,9 @@ class CondLaneAdapter(Adapter):
         image, slot = self._kept(heads)
         index = tuple(torch.from_numpy(part).to(heads.constants["seeds"].device) for part in (image, slot))
         score = _at(heads.confidences["heat"], heads.constants["seeds"])[index]
+        # Of the row's two classes the lane is the likelier one.
         valid = (heads.confidences["rows"][index] > 0.5 * score).cpu().numpy()
+        scores = score[:, 0].cpu().numpy()
         location, offset = (self._map(heads, name, *index) for name in self.semantic_heads)
         width = location.shape[-1]
         middle = (location.softmax(-1) * torch.arange(width, device=location.device)).sum(-1)
@@ -119,7 +121,7 @@ class CondLaneAdapter(Adapter):
         for lane in np.flatnonzero(valid.any(1) & (last > first)):
             meta = metas[image[lane]]
             rows = np.arange(first[lane], last[lane] + 1)
-            lanes[image[lane]].append(Lane(self._to_image(x[lane, rows], rows, meta), float(score[lane])))
+            lanes[image[lane]].append(Lane(self._to_image(x[lane, rows], rows, meta), scores[lane]))
         return lanes
 
     def _kept(self, heads: HeadOutputs) -> tuple[np.ndarray, np.ndarray]:
