@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmsf.lanes.lane import Lane
 from mmsf.models.layers.line_anchors import chosen_anchors
+from mmsf.models.layers.seeds import find_seeds
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,8 +29,10 @@ class Original:
         family: Name in `mmsf.models.checkpoints.FAMILIES`.
         ori_shape: Image whose pixels the golden lanes are in.
         raw_name: Golden name of a raw output to ours.
+        raw_value: Golden raw output of a post-processing case to ours; gets the golden's name and the value.
+        added: Raw outputs that post-processing cases lack, from those that they have.
         module: Golden name of a feature to the path of our module.
-        layout: Our feature to the golden's layout; gets the golden's name and the value.
+        layout: Our feature or raw output to the golden's layout; gets the golden's name and the value.
         raw_outputs: Runs the model, with the outputs that only training uses.
         lanes: Golden lanes to what a `Lane` holds.
         constant: Value of one of our constants that no checkpoint holds, by its golden name.
@@ -39,6 +42,8 @@ class Original:
     family: str
     ori_shape: tuple[int, int]
     raw_name: Callable[[str], str] = field(default=lambda name: name)
+    raw_value: Callable[[str, Tensor], Tensor] = field(default=lambda name, value: value)
+    added: Callable[[dict[str, Tensor]], dict[str, Tensor]] = field(default=lambda raw: {})
     module: Callable[[str], str] = field(default=lambda name: name)
     layout: Callable[[str, Tensor], Tensor] = field(default=lambda name, value: value)
     raw_outputs: Callable[[nn.Module, Tensor], dict[str, Tensor]] = field(default=lambda model, images: model(images))
@@ -112,6 +117,39 @@ def _pytorch_auto_drive_laneatt(depth: int) -> Original:
     )
 
 
+def _ganet(size: str) -> Original:
+    """Post-processing cases hold probabilities of the key points."""
+    return Original(
+        f"ganet/ganet_{size}_culane.py",
+        "ganet",
+        (590, 1640),
+        raw_name=lambda name: "kpts_hm_logit" if name == "kpts_hm" else name,
+        raw_value=lambda name, value: value.logit() if name == "kpts_hm" else value,
+        raw_outputs=lambda model, x: model.raw_outputs(x, auxiliary=True),
+    )
+
+
+def _condlane_seeds(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Without the places that no seed of the one image takes."""
+    raw = model(images)
+    count = int((raw["seeds"] >= 0).sum())
+    return {name: value[:, :count] if name.startswith("seed") else value for name, value in raw.items()}
+
+
+def _condlane(size: str) -> Original:
+    """Goldens are of one image, without its axis at the seeds; post-processing cases hold probabilities of the heat map."""
+    return Original(
+        f"condlanenet/condlanenet_{size}_culane.py",
+        "condlane",
+        (590, 1640),
+        raw_name=lambda name: "hm_logit" if name == "hm" else f"seed_{name}" if name in ("mask", "reg", "range") else name,
+        raw_value=lambda name, value: value.logit() if name == "hm" else value[None],
+        added=lambda raw: {"seeds": find_seeds(raw["hm_logit"].sigmoid(), 0.5, raw["seed_mask"].shape[1])},
+        layout=lambda name, value: value[0] if name.startswith("seed_") else value,
+        raw_outputs=_condlane_seeds,
+    )
+
+
 # Beginning of a golden file's name -> how to read it; the longest that fits counts.
 ORIGINALS = {
     "lstr_small": _pytorch_auto_drive_lstr("lstr/lstr_r18s-2x_culane.py"),
@@ -132,6 +170,12 @@ ORIGINALS = {
     "resa_small": _pytorch_auto_drive_segmentation("resa", 18),
     "resa_mid": _pytorch_auto_drive_segmentation("resa", 34),
     "resa_post": _pytorch_auto_drive_segmentation("resa", 18),
+    "condlane_small": _condlane("small"),
+    "condlane_medium": _condlane("medium"),
+    "condlane_post": _condlane("small"),
+    "ganet_small": _ganet("small"),
+    "ganet_medium": _ganet("medium"),
+    "ganet_post": _ganet("small"),
 }
 
 

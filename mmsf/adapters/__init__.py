@@ -2,8 +2,19 @@
 
 from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.adapters.bezier import BezierAdapter
+from mmsf.adapters.condlane import CondLaneAdapter
+from mmsf.adapters.ganet import GANetAdapter
 from mmsf.adapters.laneatt import LaneATTAdapter
 from mmsf.adapters.lstr import LSTRAdapter
 from mmsf.adapters.segmentation import SegmentationAdapter
 
-__all__ = ["Adapter", "BezierAdapter", "HeadOutputs", "LSTRAdapter", "LaneATTAdapter", "SegmentationAdapter"]
+__all__ = [
+    "Adapter",
+    "BezierAdapter",
+    "CondLaneAdapter",
+    "GANetAdapter",
+    "HeadOutputs",
+    "LSTRAdapter",
+    "LaneATTAdapter",
+    "SegmentationAdapter",
+]

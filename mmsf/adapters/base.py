@@ -29,10 +29,13 @@ class Adapter(ABC):
     Attributes:
         semantic_heads: Names of the semantic heads, in the order of reports.
         channel_axis: Axis of the semantic heads along which numbers of different meaning stand.
+        places: Raw outputs that say where in the image the others were computed, if the network chooses that by itself.
+            Detectors take them as arguments, and then look at these places: so the heads of two models can be compared.
     """
 
     semantic_heads: tuple[str, ...] = ()
     channel_axis: int = -1
+    places: tuple[str, ...] = ()
 
     @abstractmethod
     def split(self, raw: dict[str, Tensor]) -> HeadOutputs:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from mmsf.datasets.images import read_image
 from mmsf.errors import UserError
+from mmsf.lanes.crop import rows_cut
 from mmsf.registry import TRANSFORMS
 
 
@@ -30,49 +31,68 @@ def resize(image: np.ndarray, scale: tuple[int, int], backend: str) -> np.ndarra
 
 @TRANSFORMS.register_module()
 class LoadImage:
-    """Read the frame, resize it, and scale the lanes with it.
+    """Read the frame, cut its top off, resize the rest, and move and scale the lanes with it.
 
-    Adds ``img`` (uint8, blue, green, red), ``ori_shape``, ``img_shape``, ``scale_factor`` (x, y) and, with labels,
-    ``input_lines``: ``lines`` times the scale factor, as the detectors' own decoding takes it.
+    Adds ``img`` (uint8, blue, green, red), ``ori_shape`` (before the cut), ``img_shape``, ``scale_factor`` (x, y) and, with
+    labels, ``input_lines``: ``lines`` less the cut, times the scale factor, as the detectors' own decoding takes it.
 
     Args:
         scale: Width and height of the network's input, pixels; None keeps the image's size.
         backend: ``cv2`` or ``pil``, see `resize`.
+        crop_top: Rows cut off the top of an image that is ``crop_height`` high, pixels; off another image the same share.
+        crop_height: Pixels; CULane's frames by default.
         cache: Keep every resized image in memory, which training on a small data set gains from. A data loader's worker
             process has a cache of its own; ``persistent_workers=True`` keeps it from one epoch to the next.
 
     Raises:
-        UserError: The image is missing or truncated.
+        UserError: The image is missing or truncated, or would be cut whole.
     """
 
-    def __init__(self, scale: tuple[int, int] | None = None, backend: str = "cv2", cache: bool = False) -> None:
+    def __init__(
+        self,
+        scale: tuple[int, int] | None = None,
+        backend: str = "cv2",
+        crop_top: int = 0,
+        crop_height: int = 590,
+        cache: bool = False,
+    ) -> None:
         if backend not in ("cv2", "pil"):
             raise UserError(f"backend={backend!r} is neither 'cv2' nor 'pil'")
+        if not 0 <= crop_top < crop_height:
+            raise UserError(f"crop_top={crop_top} leaves nothing of an image that is {crop_height} high, or is negative")
         self.scale = None if scale is None else (int(scale[0]), int(scale[1]))
         self.backend = backend
+        self.crop_top = crop_top
+        self.crop_height = crop_height
         self.cache: dict[str, tuple[np.ndarray, tuple[int, int]]] | None = {} if cache else None
 
     def __call__(self, results: dict) -> dict:
         """Add the image to a frame."""
         image, shape = self._load(results["img_path"])
         results.update(img=image, ori_shape=shape, img_shape=image.shape[:2])
-        results["scale_factor"] = (image.shape[1] / shape[1], image.shape[0] / shape[0])
+        cut = self._cut(shape)
+        results["scale_factor"] = (image.shape[1] / shape[1], image.shape[0] / (shape[0] - cut))
         if "lines" in results:
-            results["input_lines"] = [np.asarray(line) * results["scale_factor"] for line in results["lines"]]
+            results["input_lines"] = [(np.asarray(line) - (0, cut)) * results["scale_factor"] for line in results["lines"]]
         return results
 
     def _load(self, path: str) -> tuple[np.ndarray, tuple[int, int]]:
         if self.cache is not None and path in self.cache:
             return self.cache[path]
         image = read_image(path)
-        loaded = (image if self.scale is None else resize(image, self.scale, self.backend)), image.shape[:2]
+        seen = image[self._cut(image.shape) :]
+        loaded = (seen if self.scale is None else resize(seen, self.scale, self.backend)), image.shape[:2]
         if self.cache is not None:
             loaded[0].setflags(write=False)
             self.cache[path] = loaded
         return loaded
 
+    def _cut(self, shape: tuple[int, ...]) -> int:
+        return rows_cut(shape[0], self.crop_top, self.crop_height)
+
     def __repr__(self) -> str:
-        return f"LoadImage(scale={self.scale}, backend={self.backend!r}, cache={self.cache is not None})"
+        crop = f"crop_top={self.crop_top}, crop_height={self.crop_height}"
+        return f"LoadImage(scale={self.scale}, backend={self.backend!r}, {crop}, cache={self.cache is not None})"
 
 
 @TRANSFORMS.register_module()

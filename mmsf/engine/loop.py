@@ -145,9 +145,12 @@ class PTQLoop(BaseLoop):
             self.model.kept_outputs = {name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]}
 
     def quantized_outputs(self, index: list[int] | None = None) -> dict[str, torch.Tensor]:
-        """Raw outputs of the quantized model for calibration frames (all of them by default)."""
+        """Raw outputs of the quantized model for calibration frames (default: all), at the places of the kept outputs."""
+        raws = []
         with torch.no_grad():
-            raws = [self.model.quantized_raw(self.preprocess(b)["inputs"]) for b in self.frames.batches(index)]
+            for batch in self.frames.batches(index):
+                kept = self.model.kept_raw([sample.metainfo["calibration_index"] for sample in batch["data_samples"]])
+                raws.append(self.model.quantized_raw(self.preprocess(batch)["inputs"], compared_to=kept))
         return {name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]}
 
     def measure_curves(self) -> None:

@@ -55,7 +55,6 @@ class QuantWrapper(BaseModel):
         original = MODELS.build(detector).eval()
         if float_checkpoint is not None:
             load_float_checkpoint(original, float_checkpoint)
-        self.has_float_weights = float_checkpoint is not None
         original.requires_grad_(False)
         # Past nn.Module's bookkeeping: the original is neither saved nor optimized.
         self.__dict__["float_detector"] = original
@@ -91,15 +90,23 @@ class QuantWrapper(BaseModel):
         with torch.no_grad():
             return self.float_detector(images, mode="tensor")
 
-    def quantized_raw(self, images: Tensor) -> dict[str, Tensor]:
-        """Raw outputs of the quantized detector for preprocessed images (B, 3, H, W)."""
+    def quantized_raw(self, images: Tensor, compared_to: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Raw outputs of the quantized detector for preprocessed images (B, 3, H, W).
+
+        With ``compared_to``, raw outputs of the float detector, they are computed at the float detector's places.
+        """
+        places = {} if compared_to is None else {name: compared_to[name] for name in self.adapter.places}
         with self.quantized.running():
-            return self.quantized.network(images, mode="tensor")
+            return self.quantized.network(images, mode="tensor", **places)
+
+    def kept_raw(self, index: "list[int] | Tensor") -> dict[str, Tensor]:
+        """Raw outputs of the float detector for calibration frames whose outputs are kept."""
+        device = self.head_weights.device
+        return {name: tensor[index].to(device) for name, tensor in self.kept_outputs.items()}
 
     def kept_heads(self, index: "list[int] | Tensor") -> HeadOutputs:
         """Heads of the float detector for calibration frames whose outputs are kept."""
-        device = self.head_weights.device
-        return self.adapter.split({name: tensor[index].to(device) for name, tensor in self.kept_outputs.items()})
+        return self.adapter.split(self.kept_raw(index))
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"):
         """Run the quantized detector.
@@ -119,10 +126,11 @@ class QuantWrapper(BaseModel):
             return data_samples
         if mode == "loss":
             if self.kept_outputs is None:
-                target = self.adapter.split(self.float_raw(inputs))
+                target = self.float_raw(inputs)
             else:
-                target = self.kept_heads([sample.metainfo["calibration_index"] for sample in data_samples])
-            output = self.adapter.split(self.quantized_raw(inputs))
+                target = self.kept_raw([sample.metainfo["calibration_index"] for sample in data_samples])
+            output = self.quantized_raw(inputs, compared_to=target)
+            target, output = self.adapter.split(target), self.adapter.split(output)
             self.present_errors = {name: error.detach() for name, error in head_errors(target, output).items()}
             return self.loss_function(self.adapter, target, output, self.head_weights)
         raise ValueError(f"mode {mode!r} is none of tensor, predict, loss")

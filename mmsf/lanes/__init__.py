@@ -1,6 +1,7 @@
 """Lane geometry: lanes and their rows, how far they moved, line NMS, the text formats of CULane and TuSimple."""
 
 from mmsf.lanes import culane, tusimple
+from mmsf.lanes.crop import rows_cut
 from mmsf.lanes.distortion import DistortionRule, LaneDistortion, frames_distortion, lane_distortion
 from mmsf.lanes.lane import Lane
 from mmsf.lanes.nms import line_nms
@@ -17,5 +18,6 @@ __all__ = [
     "lanes_to_rows",
     "line_nms",
     "row_grid",
+    "rows_cut",
     "tusimple",
 ]

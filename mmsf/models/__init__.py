@@ -1,7 +1,7 @@
 """Float lane detectors."""
 
 from mmsf.models.backbones import ResNet
-from mmsf.models.detectors import LSTR, RESA, SCNN, BezierLaneNet, LaneATT, LaneDetector
+from mmsf.models.detectors import LSTR, RESA, SCNN, BezierLaneNet, CondLaneNet, GANet, LaneATT, LaneDetector
 from mmsf.models.layers import DeformConv2d, MatMul, MultiheadAttention
 from mmsf.models.losses import LSTRLoss
 
@@ -10,7 +10,9 @@ __all__ = [
     "RESA",
     "SCNN",
     "BezierLaneNet",
+    "CondLaneNet",
     "DeformConv2d",
+    "GANet",
     "LSTRLoss",
     "LaneATT",
     "LaneDetector",

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from mmsf import safe_globals
 from mmsf.errors import UserError
 from mmsf.models.families.bezier import BEZIER
+from mmsf.models.families.condlane import CONDLANE
 from mmsf.models.families.family import Family, StateDict, count_batches, resnet_config
+from mmsf.models.families.ganet import GANET
 from mmsf.models.families.laneatt import LANEATT
 from mmsf.models.families.resa import RESA
 from mmsf.models.families.scnn import SCNN
@@ -62,8 +64,8 @@ FAMILIES = {
     "laneatt": LANEATT,
     "scnn": SCNN,
     "resa": RESA,
-    "condlane": Family("CondLaneNet", ("bbox_head.ctnet_head.",)),
-    "ganet": Family("GANet", ("bbox_head.keypts_head.",)),
+    "condlane": CONDLANE,
+    "ganet": GANET,
     "clrnet": Family("CLRNet", ("heads.prior_embeddings.",)),
     "clrernet": Family("CLRerNet", ("bbox_head.anchor_generator.prior_embeddings.",)),
 }

@@ -58,6 +58,31 @@ def test_pil_resizing_is_pils_own(road):
     assert not np.array_equal(LoadImage((400, 144), "cv2")(dict(road))["img"], expected)
 
 
+@pytest.mark.parametrize("scale", [None, (800, 320), (400, 160)])
+def test_the_lane_follows_its_pixels_when_the_top_is_cut_off(road, scale):
+    results = LoadImage(scale, crop_top=270)(dict(road))
+    assert results["ori_shape"] == (590, 1640)
+    assert results["img_shape"] == ((320, 1640) if scale is None else scale[::-1])
+    road["lines"] = [line[line[:, 1] >= 275] for line in road["lines"]]
+    assert centre_error(LoadImage(scale, crop_top=270)(dict(road))) < 0.4
+
+
+def test_the_top_is_cut_off_before_resizing_and_by_its_share_of_the_image(road):
+    whole = LoadImage()(dict(road))["img"]
+    np.testing.assert_array_equal(
+        LoadImage((800, 320), crop_top=270)(dict(road))["img"],
+        cv2.resize(whole[270:], (800, 320), interpolation=cv2.INTER_LINEAR),
+    )
+    cv2.imwrite(road["img_path"], whole[::2, ::2])
+    np.testing.assert_array_equal(LoadImage(crop_top=270)(dict(road))["img"], whole[270::2, ::2])
+
+
+@pytest.mark.parametrize("crop_top", [-1, 590])
+def test_a_crop_that_leaves_nothing_is_refused(crop_top):
+    with pytest.raises(UserError, match=f"crop_top={crop_top}"):
+        LoadImage(crop_top=crop_top)
+
+
 @pytest.mark.parametrize("scale", [None, (400, 144)])
 def test_the_lane_follows_its_pixels_into_the_mirror(road, scale):
     results = LoadImage(scale)(dict(road))

@@ -37,7 +37,9 @@ def check_decoding(path: Path, original: Original) -> None:
     adapter = TASK_UTILS.build(config_of(original).model.adapter)
     meta, cases = goldens_rule.post_cases(path)
     for case in cases:
-        raw = {original.raw_name(name): torch.from_numpy(np.asarray(value)) for name, value in case["inputs"].items()}
+        inputs = {name: torch.from_numpy(np.asarray(value)) for name, value in case["inputs"].items()}
+        raw = {original.raw_name(name): original.raw_value(name, value) for name, value in inputs.items()}
+        raw |= original.added(raw)
         lanes = adapter.decode(adapter.split(raw), [{"ori_shape": original.ori_shape}])[0]
         assert_lanes_equal(lanes, original.lanes(case["lanes"]), meta["lane_tol_px"])
 
@@ -62,7 +64,7 @@ def check_network(path: Path, original: Original) -> None:
         elif name.startswith("fixed."):
             value = original.constant(model, name[6:])
         else:
-            value = inputs if name == "input" else raw[original.raw_name(name[4:])]
+            value = inputs if name == "input" else original.layout(name[4:], raw[original.raw_name(name[4:])])
         report = golden.compare(name, value.numpy())
         assert report["ok"], f"{path.name}: {name} differs by {report['max_err']}"
     lanes = model.adapter.decode(model.adapter.split(raw), [{"ori_shape": original.ori_shape}])[0]

@@ -2,8 +2,10 @@
 
 from mmsf.models.detectors.base import LaneDetector
 from mmsf.models.detectors.bezier import BezierLaneNet
+from mmsf.models.detectors.condlane import CondLaneNet
+from mmsf.models.detectors.ganet import GANet
 from mmsf.models.detectors.laneatt import LaneATT
 from mmsf.models.detectors.lstr import LSTR
 from mmsf.models.detectors.segmentation import RESA, SCNN
 
-__all__ = ["LSTR", "RESA", "SCNN", "BezierLaneNet", "LaneATT", "LaneDetector"]
+__all__ = ["LSTR", "RESA", "SCNN", "BezierLaneNet", "CondLaneNet", "GANet", "LaneATT", "LaneDetector"]

@@ -27,7 +27,10 @@ class LaneDetector(BaseModel):
 
     @abstractmethod
     def raw_outputs(self, images: Tensor) -> dict[str, Tensor]:
-        """Raw outputs of normalised images (B, 3, H, W), without what serves training only."""
+        """Raw outputs of normalised images (B, 3, H, W), without what serves training only.
+
+        A detector whose adapter names ``places`` takes these as further arguments.
+        """
 
     @abstractmethod
     def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
@@ -50,7 +53,7 @@ class LaneDetector(BaseModel):
         return data_samples
 
     def forward(
-        self, inputs: Tensor, data_samples: list[DetDataSample] | None = None, mode: str = "tensor"
+        self, inputs: Tensor, data_samples: list[DetDataSample] | None = None, mode: str = "tensor", **places: Tensor
     ) -> dict[str, Tensor] | list[DetDataSample]:
         """Run the detector.
 
@@ -58,6 +61,7 @@ class LaneDetector(BaseModel):
             inputs: (B, 3, H, W), normalised.
             data_samples: B samples; needed by the modes "predict" and "loss".
             mode: "tensor", "predict" or "loss".
+            **places: For "tensor": the raw outputs of another model that its adapter names as ``places``.
 
         Returns:
             Raw outputs, samples with lanes, or losses.
@@ -66,7 +70,7 @@ class LaneDetector(BaseModel):
             ValueError: For another mode.
         """
         if mode == "tensor":
-            return self.raw_outputs(inputs)
+            return self.raw_outputs(inputs, **places)
         if mode == "predict":
             return self.predict(inputs, data_samples)
         if mode == "loss":

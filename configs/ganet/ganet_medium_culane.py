@@ -1,0 +1,4 @@
+# GANet with ResNet-34 for CULane.
+_base_ = ["./ganet_small_culane.py"]
+
+model = dict(backbone=dict(depth=34))
