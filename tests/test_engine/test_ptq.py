@@ -52,7 +52,7 @@ def test_the_selection_is_re_ranked_at_the_interval(finished):
     for entry in history:
         best = sorted(entry["scores"], key=lambda name: -entry["scores"][name])[:2]
         assert set(entry["selected"]) == set(best)
-        assert [name for name, weight in entry["weights"].items() if weight] == entry["selected"]
+        assert entry["weights"] == {name: 1.0 if name in entry["selected"] else 0.25 for name in entry["weights"]}
 
 
 def test_curves_rise(finished):

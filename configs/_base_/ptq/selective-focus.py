@@ -17,10 +17,10 @@ ptq_optim_wrapper = dict(
     type="OptimWrapper",
     constructor="mmsf.RelativeRateConstructor",
     optimizer=dict(type="Adam", lr=2e-4),
-    paramwise_cfg=dict(weight_rate=1.5e-3),
+    paramwise_cfg=dict(weight_rate=1e-3),
 )
 ptq_param_scheduler = [dict(type="CosineAnnealingLR", T_max=ptq_iterations, by_epoch=False)]
 ptq_custom_hooks = [
-    dict(type="mmsf.SensitivityHook", interval=50),
+    dict(type="mmsf.SensitivityHook", interval=50, rest_weight=0.25),
     dict(type="mmsf.ResultHook", method="selective-focus", preset="selective-focus"),
 ]
