@@ -43,7 +43,8 @@ $(DEMO)/data/.made: | setup
 demo: setup $(DEMO)/data/.made
 	$(BIN)/python tools/ptq.py configs/ptq/lstr_tiny_synthetic_w4a4_selective-focus.py \
 		--checkpoint mmsf/zoo/lstr_tiny_synthetic.pth \
-		--data-root $(DEMO)/data/test --calibration-root $(DEMO)/data/train --work-dir $(DEMO)
+		--data-root $(DEMO)/data/test --calibration-root $(DEMO)/data/train --work-dir $(DEMO) \
+		--cfg-options optim_wrapper.paramwise_cfg.weight_rate=2e-3
 
 lint: setup
 	$(BIN)/ruff check .
