@@ -3,13 +3,15 @@
 from abc import abstractmethod
 
 import numpy as np
+import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
-from mmsf.registry import TASK_UTILS
+from mmsf.registry import MODELS, TASK_UTILS
 
 
 class LaneDetector(BaseModel):
@@ -17,13 +19,21 @@ class LaneDetector(BaseModel):
 
     Args:
         adapter: Config of the adapter (see `mmsf.adapters`).
+        loss: Config of the loss; None for a detector that is not trained.
         data_preprocessor: Config of the preprocessor, which normalises the images.
         init_cfg: Config of MMEngine's weight initialisation.
     """
 
-    def __init__(self, adapter: dict, data_preprocessor: dict | None = None, init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        adapter: dict,
+        loss: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.adapter = TASK_UTILS.build(adapter)
+        self.loss_function = None if loss is None else MODELS.build(loss)
 
     @abstractmethod
     def raw_outputs(self, images: Tensor) -> dict[str, Tensor]:
@@ -32,9 +42,22 @@ class LaneDetector(BaseModel):
         A detector whose adapter names ``places`` takes these as further arguments.
         """
 
-    @abstractmethod
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """What the loss compares with the labels: the raw outputs, and in some detectors more."""
+        return self.raw_outputs(images)
+
     def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """Named losses of normalised images (B, 3, H, W) whose lanes are in ``gt_instances.input_lines``."""
+        """Named losses of normalised images (B, 3, H, W) whose lanes are in ``gt_instances.input_lines``.
+
+        Raises:
+            UserError: The config has no loss.
+        """
+        if self.loss_function is None:
+            raise UserError(f"{type(self).__name__} has no loss; set model.loss to train it")
+        raw = self.training_outputs(images)
+        lines = [sample.gt_instances.input_lines for sample in data_samples]
+        with torch.autocast(images.device.type, enabled=False):
+            return self.loss_function(raw, lines, tuple(images.shape[-2:]))
 
     def predict(self, images: Tensor, data_samples: list[DetDataSample]) -> list[DetDataSample]:
         """Write the lanes of normalised images into ``pred_instances.lines`` and ``.scores`` of the samples.

@@ -1,10 +1,8 @@
 """BezierLaneNet: a cubic curve for every column of a feature map."""
 
 import torch.nn.functional as F
-from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
-from mmsf.errors import UserError
 from mmsf.models.detectors.base import LaneDetector
 from mmsf.models.layers.bottleneck import DilatedBottleneck
 from mmsf.models.layers.flip_fusion import FeatureFlipFusion
@@ -86,7 +84,7 @@ class BezierLaneNet(LaneDetector):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(adapter, data_preprocessor, init_cfg)
+        super().__init__(adapter, loss, data_preprocessor, init_cfg)
         channels = backbone_channels
         self.backbone = MODELS.build(backbone)
         self.dilated_blocks = nn.Sequential(*(DilatedBottleneck(channels, dilated_channels, d) for d in dilations))
@@ -95,7 +93,6 @@ class BezierLaneNet(LaneDetector):
         self.proj_classification = nn.Conv1d(channels, 1, 1)
         self.proj_regression = nn.Conv1d(channels, 8, 1)
         self.segmentation_head = SegmentationBranch(channels, segmentation_channels)
-        self.loss_function = None if loss is None else MODELS.build(loss)
 
     def raw_outputs(self, images: Tensor, auxiliary: bool = False) -> dict[str, Tensor]:
         """Raw outputs of normalised images.
@@ -118,13 +115,6 @@ class BezierLaneNet(LaneDetector):
             raw["segmentations"] = self.segmentation_head(features)
         return raw
 
-    def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """Losses of curves, columns and the auxiliary segmentation.
-
-        Raises:
-            UserError: The config has no loss.
-        """
-        if self.loss_function is None:
-            raise UserError(f"{type(self).__name__} has no loss; set model.loss to train it")
-        lines = [sample.gt_instances.input_lines for sample in data_samples]
-        return self.loss_function(self.raw_outputs(images, auxiliary=True), lines, tuple(images.shape[-2:]))
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Raw outputs with those that serve the loss only."""
+        return self.raw_outputs(images, auxiliary=True)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from mmsf.errors import UserError
@@ -149,12 +148,11 @@ class CondLaneNet(LaneDetector):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(adapter, data_preprocessor, init_cfg)
+        super().__init__(adapter, loss, data_preprocessor, init_cfg)
         self.columns = -(-input_width // STRIDE)
         self.backbone = MODELS.build(backbone)
         self.neck = CondLaneNeck(in_channels, channels)
         self.bbox_head = CondLaneHead(channels, self.columns, seed_threshold, max_seeds)
-        self.loss_function = None if loss is None else MODELS.build(loss)
 
     def raw_outputs(self, images: Tensor, seeds: Tensor | None = None) -> dict[str, Tensor]:
         """Raw outputs of normalised images.
@@ -173,14 +171,3 @@ class CondLaneNet(LaneDetector):
             )
         fine, coarse = self.neck(self.backbone(images))
         return self.bbox_head(fine, coarse, seeds)
-
-    def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """Losses of the seeds, masks, offsets and rows.
-
-        Raises:
-            UserError: The config has no loss.
-        """
-        if self.loss_function is None:
-            raise UserError(f"{type(self).__name__} has no loss; set model.loss to train it")
-        lines = [sample.gt_instances.input_lines for sample in data_samples]
-        return self.loss_function(self.raw_outputs(images), lines, tuple(images.shape[-2:]))

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
-from mmsf.errors import UserError
 from mmsf.models.detectors.base import LaneDetector
 from mmsf.models.layers.fpn import FPN
 from mmsf.models.layers.lane_aggregation import LaneAwareAggregation
@@ -110,11 +108,10 @@ class GANet(LaneDetector):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(adapter, data_preprocessor, init_cfg)
+        super().__init__(adapter, loss, data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.neck = GANetNeck(in_channels, channels, aggregation_channels, points)
         self.bbox_head = GANetHead(channels)
-        self.loss_function = None if loss is None else MODELS.build(loss)
 
     def raw_outputs(self, images: Tensor, auxiliary: bool = False) -> dict[str, Tensor]:
         """Raw outputs of normalised images.
@@ -134,13 +131,6 @@ class GANet(LaneDetector):
             raw.update(cpts_hm_logit=starts, aux_feat=plain, deform_points0=points)
         return raw
 
-    def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """Losses of key points, starts, offsets and the aggregation's points.
-
-        Raises:
-            UserError: The config has no loss.
-        """
-        if self.loss_function is None:
-            raise UserError(f"{type(self).__name__} has no loss; set model.loss to train it")
-        lines = [sample.gt_instances.input_lines for sample in data_samples]
-        return self.loss_function(self.raw_outputs(images, auxiliary=True), lines, tuple(images.shape[-2:]))
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Raw outputs with those that serve the loss only."""
+        return self.raw_outputs(images, auxiliary=True)

@@ -1,7 +1,6 @@
 """LaneATT: anchors that attend to each other."""
 
 import torch
-from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from mmsf.errors import UserError
@@ -54,7 +53,7 @@ class LaneATT(LaneDetector):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(adapter, data_preprocessor, init_cfg)
+        super().__init__(adapter, loss, data_preprocessor, init_cfg)
         self.input_size = tuple(input_size)
         lines = chosen_anchors(anchors)
         xs = torch.from_numpy(lines.xs(rows, self.input_size[1]))
@@ -70,7 +69,6 @@ class LaneATT(LaneDetector):
         self.context = MatMul()
         self.cls_layer = nn.Linear(2 * width, 2)
         self.reg_layer = nn.Linear(2 * width, 1 + rows)
-        self.loss_function = None if loss is None else MODELS.build(loss)
 
     def raw_outputs(self, images: Tensor) -> dict[str, Tensor]:
         """``logits``, ``offsets``, ``lengths`` and ``starts`` of normalised images (B, 3, H, W).
@@ -93,14 +91,3 @@ class LaneATT(LaneDetector):
             "lengths": self.anchor_lengths + moved[..., 0],
             "starts": self.anchor_starts.expand(len(images), -1),
         }
-
-    def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """Losses of scores, lengths and positions.
-
-        Raises:
-            UserError: The config has no loss.
-        """
-        if self.loss_function is None:
-            raise UserError(f"{type(self).__name__} has no loss; set model.loss to train it")
-        lines = [sample.gt_instances.input_lines for sample in data_samples]
-        return self.loss_function(self.raw_outputs(images), lines, self.input_size)

@@ -3,10 +3,8 @@
 from contextlib import nullcontext
 
 import torch
-from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
-from mmsf.errors import UserError
 from mmsf.models.detectors.base import LaneDetector
 from mmsf.models.layers.mlp import MLP
 from mmsf.models.layers.position import SinePositionEmbedding
@@ -57,7 +55,7 @@ class LSTR(LaneDetector):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(adapter, data_preprocessor, init_cfg)
+        super().__init__(adapter, loss, data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.query_embed = nn.Embedding(num_queries, channels)
         self.input_proj = nn.Conv2d(backbone_channels, channels, 1)
@@ -67,7 +65,6 @@ class LSTR(LaneDetector):
         self.specific_embed = MLP(channels, channels, 4, 3)
         self.shared_embed = MLP(channels, channels, 4, 3)
         self.bfloat16_backbone = bfloat16_backbone
-        self.loss_function = None if loss is None else MODELS.build(loss)
 
     def init_weights(self) -> None:
         """Initialise for training from scratch; the shared curve starts as nearly the same vertical line for all images."""
@@ -107,19 +104,11 @@ class LSTR(LaneDetector):
             raw[f"aux{index}.curves"] = curves[index]
         return raw
 
-    def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """Losses of every decoder layer.
-
-        Raises:
-            UserError: The config has no loss.
-        """
-        if self.loss_function is None:
-            raise UserError(f"{type(self).__name__} has no loss; set model.loss to train it")
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Raw outputs of every decoder layer."""
         device = images.device.type
         with torch.autocast(device, torch.bfloat16) if self.bfloat16_backbone else nullcontext():
             features = self.backbone(images.contiguous(memory_format=torch.channels_last))[-1]
         # Curve numbers at half precision would be off by pixels.
         with torch.autocast(device, enabled=False):
-            raw = self._heads(features.float(), auxiliary=True)
-            lines = [sample.gt_instances.input_lines for sample in data_samples]
-            return self.loss_function(raw, lines, tuple(images.shape[-2:]))
+            return self._heads(features.float(), auxiliary=True)

@@ -1,6 +1,5 @@
 """SCNN and RESA: every pixel is the background or belongs to one of the lane slots."""
 
-from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from mmsf.errors import UserError
@@ -62,11 +61,10 @@ class SegmentationDetector(LaneDetector):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(adapter, data_preprocessor, init_cfg)
+        super().__init__(adapter, loss, data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.channel_reducer = ChannelReducer(backbone_channels, channels)
         self.input_size = tuple(input_size)
-        self.loss_function = None if loss is None else MODELS.build(loss)
 
     @property
     def map_size(self) -> tuple[int, int]:
@@ -85,17 +83,6 @@ class SegmentationDetector(LaneDetector):
                 f"{tuple(images.shape[-2:])}; resize in the pipeline or set input_size"
             )
         return self.channel_reducer(self.backbone(images)[-1])
-
-    def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
-        """Losses.
-
-        Raises:
-            UserError: The config has no loss.
-        """
-        if self.loss_function is None:
-            raise UserError(f"{type(self).__name__} has no loss; set model.loss to train it")
-        lines = [sample.gt_instances.input_lines for sample in data_samples]
-        return self.loss_function(self.raw_outputs(images), lines, self.input_size)
 
 
 @MODELS.register_module()
