@@ -1,13 +1,19 @@
-"""Rename the weights of an original project's checkpoint and check that they load strictly."""
+"""Rename the weights of an original project's checkpoint and check that they load strictly.
+
+With --config, the weights that a training here left are taken out of its checkpoint: without the optimizer's state, and as
+they are averaged where the config averages them.
+"""
 
 import argparse
+from pathlib import Path
 
 import torch
 
 from mmsf.cli import run
+from mmsf.engine.config import read_config
 from mmsf.errors import UserError
 from mmsf.files import whole_or_absent
-from mmsf.models.checkpoints import FAMILIES, convert, read_checkpoint, recognise
+from mmsf.models.checkpoints import FAMILIES, convert, load_float_checkpoint, read_checkpoint, recognise
 from mmsf.registry import MODELS
 
 
@@ -16,11 +22,23 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("source", metavar="SRC", help="checkpoint file of the original project")
     parser.add_argument("--out", required=True, metavar="DST", help="file to write")
     parser.add_argument("--family", choices=sorted(FAMILIES), help="refuse a file of any other family")
+    parser.add_argument("--config", help="float config of the detector that the checkpoint is of; its keys are kept")
     return parser.parse_args()
+
+
+def extract(config: str, source: str, out: str) -> None:
+    """Write the weights of a checkpoint that MMEngine left."""
+    model = MODELS.build(read_config(config).model)
+    load_float_checkpoint(model, source)
+    with whole_or_absent(out) as temporary:
+        torch.save({"state_dict": model.state_dict(), "meta": {"config": Path(config).stem}}, temporary)
+    print(f"weights of {config} loaded strictly, written to {out}")
 
 
 def main() -> None:
     arguments = parse_arguments()
+    if arguments.config is not None:
+        return extract(arguments.config, arguments.source, arguments.out)
     checkpoint = read_checkpoint(arguments.source)
     name = recognise(checkpoint.state)
     if name is None:

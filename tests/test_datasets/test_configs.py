@@ -26,7 +26,7 @@ def image_files(root: Path, names: list[str]) -> None:
 @pytest.fixture
 def working_folder(tmp_path, monkeypatch):
     """A folder with the data that the configs expect by default, a few tiny frames each."""
-    for root in ("data/culane", "data/synthetic/train", "data/synthetic/test"):
+    for root in ("data/culane", "data/synthetic/train", "data/synthetic/tuning", "data/synthetic/calibration"):
         image_files(tmp_path / root, ["c/0.jpg", "c/1.jpg", "c/2.jpg"])
         for number in range(3):
             (tmp_path / root / f"c/{number}.lines.txt").write_text("1 50 2 40\n")

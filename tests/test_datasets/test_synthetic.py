@@ -1,14 +1,17 @@
 """Synthetic roads: the same bytes again, all categories, labels that lie on the paint."""
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from originals import ROOT
 
-from mmsf.datasets.synthetic import category_of, draw_frame, frame_name, write_dataset
+from mmsf.datasets.synthetic import SPLITS, category_of, draw_frame, frame_name, write_dataset
 from mmsf.datasets.synthetic.frame import scene_lines
 from mmsf.datasets.synthetic.ground import draw_ground
 from mmsf.datasets.synthetic.paint import paint_road
@@ -152,3 +155,17 @@ def test_wrong_numbers_are_refused(wrong, tmp_path):
     with pytest.raises(UserError, match=next(iter(wrong))):
         write_dataset(tmp_path, **{"frames": 1, "seed": 0, "workers": 1, **wrong})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_four_splits_have_seeds_of_their_own_and_the_stated_sizes():
+    assert len({split.seed for split in SPLITS.values()}) == len(SPLITS) == 4
+    assert (SPLITS["calibration"].frames, SPLITS["scored"].frames) == (512, 500)
+
+
+def test_the_tool_wants_either_splits_or_frames_and_seed(tmp_path):
+    for arguments in (["--splits", "--seed", "1"], ["--frames", "3"], []):
+        command = [sys.executable, str(ROOT / "tools" / "make_synthetic.py"), "--out", str(tmp_path / "out"), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}, check=False)
+        assert result.returncode == 2
+        assert result.stderr.strip() == "error: give either --splits, or --frames and --seed"
+    assert not (tmp_path / "out").exists()

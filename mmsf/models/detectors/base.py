@@ -1,6 +1,7 @@
 """The frame of every lane detector."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ class LaneDetector(BaseModel):
         loss: Config of the loss; None for a detector that is not trained.
         data_preprocessor: Config of the preprocessor, which normalises the images.
         init_cfg: Config of MMEngine's weight initialisation.
+        bfloat16_backbone: Run the backbone in bfloat16 in training, which is twice as fast on processors with units for it.
     """
 
     def __init__(
@@ -30,8 +32,10 @@ class LaneDetector(BaseModel):
         loss: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        bfloat16_backbone: bool = False,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
+        self.bfloat16_backbone = bfloat16_backbone
         self.adapter = TASK_UTILS.build(adapter)
         self.loss_function = None if loss is None else MODELS.build(loss)
 
@@ -41,6 +45,14 @@ class LaneDetector(BaseModel):
 
         A detector whose adapter names ``places`` takes these as further arguments.
         """
+
+    def run_backbone(self, images: Tensor) -> Sequence[Tensor]:
+        """The backbone's outputs of normalised images (B, 3, H, W), in float32."""
+        if not (self.training and self.bfloat16_backbone):
+            return self.backbone(images)
+        with torch.autocast(images.device.type, torch.bfloat16):
+            levels = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        return [level.float() for level in levels]
 
     def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
         """What the loss compares with the labels: the raw outputs, and in some detectors more."""
@@ -54,7 +66,7 @@ class LaneDetector(BaseModel):
         """
         if self.loss_function is None:
             raise UserError(f"{type(self).__name__} has no loss; set model.loss to train it")
-        raw = self.training_outputs(images)
+        raw = {name: output.float() for name, output in self.training_outputs(images).items()}
         lines = [sample.gt_instances.input_lines for sample in data_samples]
         with torch.autocast(images.device.type, enabled=False):
             return self.loss_function(raw, lines, tuple(images.shape[-2:]))

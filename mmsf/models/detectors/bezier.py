@@ -64,9 +64,7 @@ class BezierLaneNet(LaneDetector):
         dilated_channels: Channels inside the dilated bottlenecks.
         dilations: Dilation of each of them.
         segmentation_channels: Channels inside the branch that serves the loss.
-        loss: Config of the loss; None for a detector that is not trained.
-        data_preprocessor: Config of the preprocessor.
-        init_cfg: Config of MMEngine's weight initialisation.
+        **frame: ``loss``, ``data_preprocessor``, ``init_cfg``, ``bfloat16_backbone``; as `LaneDetector`.
 
     Source:
         Feng et al., "Rethinking Efficient Lane Detection via Curve Modeling", 2022; pytorch-auto-drive's networks.
@@ -80,11 +78,9 @@ class BezierLaneNet(LaneDetector):
         dilated_channels: int = 64,
         dilations: tuple[int, ...] = (4, 8),
         segmentation_channels: int = 64,
-        loss: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **frame,
     ) -> None:
-        super().__init__(adapter, loss, data_preprocessor, init_cfg)
+        super().__init__(adapter, **frame)
         channels = backbone_channels
         self.backbone = MODELS.build(backbone)
         self.dilated_blocks = nn.Sequential(*(DilatedBottleneck(channels, dilated_channels, d) for d in dilations))
@@ -104,7 +100,7 @@ class BezierLaneNet(LaneDetector):
         Returns:
             ``logits`` and ``curves``, with ``auxiliary`` also ``segmentations``.
         """
-        features = self.backbone(images)[-1]
+        features = self.run_backbone(images)[-1]
         # Mean over the rows: what is left is a line of columns.
         columns = self.regression_head(self.simple_flip_2d(self.dilated_blocks(features)).mean(2))
         raw = {

@@ -127,9 +127,7 @@ class CondLaneNet(LaneDetector):
         input_width: Width of the network's input, pixels; the layers that judge the rows are built for it. Any height fits.
         seed_threshold: A seed's probability is larger.
         max_seeds: K. The authors have no limit; where a picture has more seeds, the most probable ones are taken.
-        loss: Config of the loss; None for a detector that is not trained.
-        data_preprocessor: Config of the preprocessor.
-        init_cfg: Config of MMEngine's weight initialisation.
+        **frame: ``loss``, ``data_preprocessor``, ``init_cfg``, ``bfloat16_backbone``; as `LaneDetector`.
 
     Source:
         Liu et al., "CondLaneNet: a Top-to-down Lane Detection Framework Based on Conditional Convolution", 2021.
@@ -144,11 +142,9 @@ class CondLaneNet(LaneDetector):
         input_width: int = 800,
         seed_threshold: float = 0.5,
         max_seeds: int = 32,
-        loss: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **frame,
     ) -> None:
-        super().__init__(adapter, loss, data_preprocessor, init_cfg)
+        super().__init__(adapter, **frame)
         self.columns = -(-input_width // STRIDE)
         self.backbone = MODELS.build(backbone)
         self.neck = CondLaneNeck(in_channels, channels)
@@ -169,5 +165,5 @@ class CondLaneNet(LaneDetector):
                 f"CondLaneNet is built for an input about {self.columns * STRIDE} pixels wide but got {images.shape[-1]}; "
                 "resize in the pipeline or set input_width"
             )
-        fine, coarse = self.neck(self.backbone(images))
+        fine, coarse = self.neck(self.run_backbone(images))
         return self.bbox_head(fine, coarse, seeds)

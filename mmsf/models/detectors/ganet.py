@@ -88,9 +88,7 @@ class GANet(LaneDetector):
         channels: Channels of the neck and the head.
         aggregation_channels: Channels inside the neck's aggregation.
         points: Points a cell of the aggregation, of each level; only the first level's runs.
-        loss: Config of the loss; None for a detector that is not trained.
-        data_preprocessor: Config of the preprocessor.
-        init_cfg: Config of MMEngine's weight initialisation.
+        **frame: ``loss``, ``data_preprocessor``, ``init_cfg``, ``bfloat16_backbone``; as `LaneDetector`.
 
     Source:
         Wang et al., "A Keypoint-based Global Association Network for Lane Detection", 2022.
@@ -104,11 +102,9 @@ class GANet(LaneDetector):
         channels: int = 64,
         aggregation_channels: int = 256,
         points: Sequence[int] = (7, 5, 3),
-        loss: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **frame,
     ) -> None:
-        super().__init__(adapter, loss, data_preprocessor, init_cfg)
+        super().__init__(adapter, **frame)
         self.backbone = MODELS.build(backbone)
         self.neck = GANetNeck(in_channels, channels, aggregation_channels, points)
         self.bbox_head = GANetHead(channels)
@@ -124,7 +120,7 @@ class GANet(LaneDetector):
             ``kpts_hm_logit``, ``pts_offset`` and ``int_offset``; with ``auxiliary`` also ``cpts_hm_logit``, ``aux_feat`` and
             ``deform_points0``.
         """
-        along_lanes, plain, points = self.neck(self.backbone(images))
+        along_lanes, plain, points = self.neck(self.run_backbone(images))
         raw = self.bbox_head(along_lanes, plain)
         if auxiliary:
             starts = self.bbox_head.centerpts_head["hm"](along_lanes)

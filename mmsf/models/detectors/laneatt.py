@@ -31,9 +31,7 @@ class LaneATT(LaneDetector):
         rows: R.
         start_in_length: Add the anchor's horizontal start, 0 to 1, to its length. Weights of pytorch-auto-drive are trained
             so, the authors' are not.
-        loss: Config of the loss; None for a detector that is not trained.
-        data_preprocessor: Config of the preprocessor.
-        init_cfg: Config of MMEngine's weight initialisation.
+        **frame: ``loss``, ``data_preprocessor``, ``init_cfg``, ``bfloat16_backbone``; as `LaneDetector`.
 
     Source:
         Tabelini et al., "Keep your Eyes on the Lane: Real-time Attention-guided Lane Detection", 2021.
@@ -49,11 +47,9 @@ class LaneATT(LaneDetector):
         anchor_channels: int = 64,
         rows: int = 72,
         start_in_length: bool = True,
-        loss: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **frame,
     ) -> None:
-        super().__init__(adapter, loss, data_preprocessor, init_cfg)
+        super().__init__(adapter, **frame)
         self.input_size = tuple(input_size)
         lines = chosen_anchors(anchors)
         xs = torch.from_numpy(lines.xs(rows, self.input_size[1]))
@@ -81,7 +77,7 @@ class LaneATT(LaneDetector):
                 f"LaneATT is built for an input of {self.input_size} (height, width) but got {tuple(images.shape[-2:])}; "
                 "resize in the pipeline or set input_size"
             )
-        own = self.pooling(self.conv1(self.backbone(images)[-1]))
+        own = self.pooling(self.conv1(self.run_backbone(images)[-1]))
         attention = off_diagonal(self.attention_layer(own).softmax(-1))
         features = torch.cat((self.context(attention, own), own), -1)
         moved = self.reg_layer(features)

@@ -1,7 +1,5 @@
 """LSTR: lane shapes from a small transformer."""
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 
@@ -30,10 +28,7 @@ class LSTR(LaneDetector):
         num_queries: Lanes that can be found at most.
         num_classes: 2, or 3 for the authors' CULane weights, whose third class is unused.
         dropout: Dropout rate of the transformer.
-        loss: Config of the loss; None for a detector that is not trained.
-        bfloat16_backbone: Run the backbone in bfloat16 in training, which doubles the speed on processors with AMX.
-        data_preprocessor: Config of the preprocessor.
-        init_cfg: Config of MMEngine's weight initialisation.
+        **frame: ``loss``, ``data_preprocessor``, ``init_cfg``, ``bfloat16_backbone``; as `LaneDetector`.
 
     Source:
         Liu et al., "End-to-end Lane Shape Prediction with Transformers", 2021.
@@ -50,12 +45,9 @@ class LSTR(LaneDetector):
         num_queries: int = 7,
         num_classes: int = 2,
         dropout: float = 0.1,
-        loss: dict | None = None,
-        bfloat16_backbone: bool = False,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **frame,
     ) -> None:
-        super().__init__(adapter, loss, data_preprocessor, init_cfg)
+        super().__init__(adapter, **frame)
         self.backbone = MODELS.build(backbone)
         self.query_embed = nn.Embedding(num_queries, channels)
         self.input_proj = nn.Conv2d(backbone_channels, channels, 1)
@@ -64,7 +56,6 @@ class LSTR(LaneDetector):
         self.class_embed = nn.Linear(channels, num_classes)
         self.specific_embed = MLP(channels, channels, 4, 3)
         self.shared_embed = MLP(channels, channels, 4, 3)
-        self.bfloat16_backbone = bfloat16_backbone
 
     def init_weights(self) -> None:
         """Initialise for training from scratch; the shared curve starts as nearly the same vertical line for all images."""
@@ -86,7 +77,7 @@ class LSTR(LaneDetector):
         Returns:
             ``logits`` and ``curves``, with ``auxiliary`` also ``aux0.logits``, ``aux0.curves``.
         """
-        return self._heads(self.backbone(images)[-1], auxiliary)
+        return self._heads(self.run_backbone(images)[-1], auxiliary)
 
     def _heads(self, features: Tensor, auxiliary: bool) -> dict[str, Tensor]:
         projected = self.input_proj(features)
@@ -106,9 +97,7 @@ class LSTR(LaneDetector):
 
     def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Raw outputs of every decoder layer."""
-        device = images.device.type
-        with torch.autocast(device, torch.bfloat16) if self.bfloat16_backbone else nullcontext():
-            features = self.backbone(images.contiguous(memory_format=torch.channels_last))[-1]
+        features = self.run_backbone(images)[-1]
         # Curve numbers at half precision would be off by pixels.
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(images.device.type, enabled=False):
             return self._heads(features.float(), auxiliary=True)

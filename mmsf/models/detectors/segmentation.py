@@ -44,9 +44,7 @@ class SegmentationDetector(LaneDetector):
         input_size: Height and width of the network's input, pixels; the existence head is built for it.
         channels: Channels of the aggregated features.
         num_classes: 1 + slots.
-        loss: Config of the loss; None for a detector that is not trained.
-        data_preprocessor: Config of the preprocessor.
-        init_cfg: Config of MMEngine's weight initialisation.
+        **frame: ``loss``, ``data_preprocessor``, ``init_cfg``, ``bfloat16_backbone``; as `LaneDetector`.
     """
 
     def __init__(
@@ -57,11 +55,9 @@ class SegmentationDetector(LaneDetector):
         input_size: tuple[int, int],
         channels: int = 128,
         num_classes: int = 5,
-        loss: dict | None = None,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        **frame,
     ) -> None:
-        super().__init__(adapter, loss, data_preprocessor, init_cfg)
+        super().__init__(adapter, **frame)
         self.backbone = MODELS.build(backbone)
         self.channel_reducer = ChannelReducer(backbone_channels, channels)
         self.input_size = tuple(input_size)
@@ -82,7 +78,7 @@ class SegmentationDetector(LaneDetector):
                 f"{type(self).__name__} is built for an input of {self.input_size} (height, width) but got "
                 f"{tuple(images.shape[-2:])}; resize in the pipeline or set input_size"
             )
-        return self.channel_reducer(self.backbone(images)[-1])
+        return self.channel_reducer(self.run_backbone(images)[-1])
 
 
 @MODELS.register_module()
