@@ -7,6 +7,9 @@ from torch import Tensor
 
 from mmsf.lanes.lane import Lane
 
+# Height and width of the frame, CULane's, that lanes of many cameras are brought to where they are measured together.
+FRAME = (590, 1640)
+
 
 @dataclass
 class HeadOutputs:
@@ -71,3 +74,20 @@ class Adapter(ABC):
         Returns:
             The lanes of each image, in pixels of the original image.
         """
+
+    def points(self, heads: HeadOutputs, reference: HeadOutputs) -> Tensor:
+        """Where the candidates' lanes run: decoding as a differentiable function of the heads, for a loss on lanes.
+
+        Args:
+            heads: The heads.
+            reference: Heads of the float model: which rows, cells or samples of a lane are asked for depends on them alone,
+                so that the points of two models belong to each other.
+
+        Returns:
+            (B, N, P) positions in pixels of a frame of `FRAME`'s size, P numbers for each of N candidates.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no differentiable decoding")
+
+    def point_weights(self, reference: HeadOutputs) -> Tensor:
+        """How much each of these positions counts, (B, N, P): the confidence of what it belongs to, 0 where nothing is."""
+        raise NotImplementedError(f"{type(self).__name__} has no differentiable decoding")

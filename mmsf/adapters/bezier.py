@@ -3,13 +3,16 @@
 import math
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.adapters.base import FRAME, Adapter, HeadOutputs
 from mmsf.adapters.pruning import most_confident
 from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
 from mmsf.registry import TASK_UTILS
+
+LOSS_POINTS = 18  # of a curve, that a loss on lanes looks at
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -73,6 +76,18 @@ class BezierAdapter(Adapter):
         for index, lane, score in zip(image, points, probabilities[image, column]):
             lanes[index].append(Lane(lane, score))
         return lanes
+
+    def points(self, heads: HeadOutputs, reference: HeadOutputs) -> Tensor:
+        """x and y of points at equal steps of each column's curve: (B, Q, 2 LOSS_POINTS)."""
+        curve = heads.semantics["curve"]
+        steps = np.linspace(0, len(self.bernstein) - 1, LOSS_POINTS).round().astype(np.int64)
+        bernstein = torch.from_numpy(self.bernstein[steps]).to(curve)
+        size = curve.new_tensor(FRAME[::-1])
+        return ((bernstein @ curve.unflatten(-1, (4, 2))) * size).flatten(2)
+
+    def point_weights(self, reference: HeadOutputs) -> Tensor:
+        """The lane probability of each column."""
+        return self.gate(reference, "curve").expand(-1, -1, 2 * LOSS_POINTS)
 
     def _is_local_maximum(self, probabilities: np.ndarray) -> np.ndarray:
         """Flags (B, Q) of columns that are the first largest of the window around them."""

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.adapters.base import FRAME, Adapter, HeadOutputs
 from mmsf.adapters.ganet import first_near_group
 from mmsf.errors import UserError
 from mmsf.lanes.crop import rows_cut
@@ -123,6 +123,29 @@ class CondLaneAdapter(Adapter):
             rows = np.arange(first[lane], last[lane] + 1)
             lanes[image[lane]].append(Lane(self._to_image(x[lane, rows], rows, meta), scores[lane]))
         return lanes
+
+    def points(self, heads: HeadOutputs, reference: HeadOutputs) -> Tensor:
+        """x of every row at each seed, read between the two columns that the row's expected column lies between: (B, K, H).
+
+        Decoding reads at the one of them. Where the offset makes up for the column, an error of the column costs nothing.
+
+        Raises:
+            UserError: The heads are kernels, which no row can be read off.
+        """
+        if self.heads != "masks":
+            raise UserError("CondLaneAdapter: a loss on lanes needs heads='masks'")
+        location, offset = (heads.semantics[name][:, 0] for name in self.semantic_heads)
+        index = torch.arange(location.shape[-1], device=location.device, dtype=location.dtype)
+        middle = (location.softmax(-1) * index).sum(-1, keepdim=True)
+        left = middle.detach().floor().long().clamp(max=location.shape[-1] - 2)
+        share = middle - left
+        read = index + offset
+        x = read.gather(-1, left) * (1 - share) + read.gather(-1, left + 1) * share
+        return x[..., 0] * (STRIDE * FRAME[1] / self.input_size[1])
+
+    def point_weights(self, reference: HeadOutputs) -> Tensor:
+        """The probability of the seed and the row."""
+        return reference.confidences["rows"]
 
     def _kept(self, heads: HeadOutputs) -> tuple[np.ndarray, np.ndarray]:
         """Image and place among the seeds of one seed a lane."""

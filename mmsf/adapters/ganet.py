@@ -1,10 +1,11 @@
 """GANet: key points that vote for the start of their lane."""
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.adapters.base import FRAME, Adapter, HeadOutputs
 from mmsf.errors import UserError
 from mmsf.lanes.crop import rows_cut
 from mmsf.lanes.lane import Lane
@@ -103,6 +104,18 @@ class GANetAdapter(Adapter):
                 members = slice(end - number, end)
                 lanes[image[order[end - 1]]].append(Lane(points[members], scores[order[members]].mean()))
         return lanes
+
+    def points(self, heads: HeadOutputs, reference: HeadOutputs) -> Tensor:
+        """Of every cell, where its key point lies in it and where it votes for, in x and in y: (B, h w, 4)."""
+        height, width = FRAME
+        seen = height - rows_cut(height, self.crop_top, self.crop_height)
+        cell = STRIDE * np.array([width / self.input_size[1], seen / self.input_size[0]])
+        both = torch.cat([heads.semantics[name] for name in ("cell_offset", "start_offset")], 1)
+        return (both * both.new_tensor(cell).repeat(2)[:, None, None]).flatten(2).transpose(1, 2)
+
+    def point_weights(self, reference: HeadOutputs) -> Tensor:
+        """The probability of each cell's key point."""
+        return reference.confidences["keypoint"].flatten(2).transpose(1, 2).expand(-1, -1, 4)
 
     def _key_points(self, probabilities: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, row and column of the key points of maps (B, 1, h, w), row by row."""

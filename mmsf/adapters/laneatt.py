@@ -1,10 +1,11 @@
 """LaneATT: scored lines at common rows, thinned out by line NMS."""
 
 import numpy as np
+import torch
 from scipy.interpolate import InterpolatedUnivariateSpline
 from torch import Tensor
 
-from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.adapters.base import FRAME, Adapter, HeadOutputs
 from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
 from mmsf.lanes.nms import line_nms
@@ -97,6 +98,20 @@ class LaneATTAdapter(Adapter):
                 if len(points):
                     lanes[index].append(Lane(points * (width, height), score))
         return lanes
+
+    def points(self, heads: HeadOutputs, reference: HeadOutputs) -> Tensor:
+        """x at every row, and y of the upper end: (B, N, R + 1)."""
+        height, width = FRAME
+        return torch.cat((heads.semantics["offsets"] * width, heads.semantics["length"] * height), -1)
+
+    def point_weights(self, reference: HeadOutputs) -> Tensor:
+        """Each anchor's lane probability in the rows from its start to its upper end, and for that end."""
+        rows = reference.semantics["offsets"].shape[-1]
+        first = reference.constants["starts"][..., None] * (rows - 1)
+        last = first + reference.semantics["length"] * rows
+        row = torch.arange(rows, device=first.device)
+        visible = (row >= first - 0.5) & (row < last)
+        return self.gate(reference, "offsets") * torch.cat((visible, torch.ones_like(visible[..., :1])), -1)
 
     def _kept(self, scores: np.ndarray, starts: np.ndarray, lengths: np.ndarray, xs: np.ndarray) -> np.ndarray:
         """Anchors of one image that stay, the most confident first."""

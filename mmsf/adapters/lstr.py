@@ -1,9 +1,10 @@
 """LSTR: curve numbers of seven queries, of which four are shared by all."""
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.adapters.base import FRAME, Adapter, HeadOutputs
 from mmsf.adapters.pruning import most_confident
 from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
@@ -15,6 +16,10 @@ ROWS = {
     "culane_original": (590, [590 - 20 * i - 1 for i in range(18)]),
     "tusimple": (720, list(range(160, 720, 10))),
 }
+# Rows of a lane that a loss on lanes looks at.
+LOSS_ROWS = 18
+# Rows nearer to a curve's pole than this, as a share of the height, are evaluated at this distance: finite gradients.
+POLE_MARGIN = 1e-2
 BOUNDS = ("open", "closed", "swapped_upper")
 X_RANGES = ("unit", "pixels", "any")
 
@@ -134,3 +139,22 @@ class LSTRAdapter(Adapter):
             if self.x_range != "any":
                 valid &= (x >= 0) & (x <= (width if self.x_range == "unit" else width - 1))
         return valid
+
+    def points(self, heads: HeadOutputs, reference: HeadOutputs) -> Tensor:
+        """x at rows spread evenly between the reference's ends of each query's lane, then both ends: (B, Q, R + 2)."""
+        height, width = FRAME
+        ends = reference.semantics["range"].clamp(0, 1).sort(-1).values
+        share = torch.linspace(0, 1, LOSS_ROWS, device=ends.device)
+        y = ends[..., :1] * (1 - share) + ends[..., 1:] * share
+        k, f, m, n = heads.semantics["shape"].unsqueeze(-1).unbind(2)
+        b, c = heads.semantics["offset"].unsqueeze(-1).unbind(2)
+        distance = y - f
+        near = distance.abs() < POLE_MARGIN
+        distance = torch.where(near, torch.where(distance < 0, -POLE_MARGIN, POLE_MARGIN), distance)
+        x = k / distance**2 + m / distance + n + b * y - c
+        return torch.cat((x * width, heads.semantics["range"] * height), -1)
+
+    def point_weights(self, reference: HeadOutputs) -> Tensor:
+        """The lane probability of each query."""
+        lane = reference.confidences["lane"][..., :1]
+        return lane.expand(-1, -1, LOSS_ROWS + 2)

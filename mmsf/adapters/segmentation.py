@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.adapters.base import FRAME, Adapter, HeadOutputs
 from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
 from mmsf.registry import TASK_UTILS
@@ -104,6 +104,16 @@ class SegmentationAdapter(Adapter):
             points = np.stack((x[image, slot, rows], y[image, rows]), 1)
             lanes[image].append(Lane(points, existence[image, slot]))
         return lanes
+
+    def points(self, heads: HeadOutputs, reference: HeadOutputs) -> Tensor:
+        """The expected column of every row in each slot's part of the map: (B, slots, h)."""
+        along = heads.semantics["location"].log_softmax(1)[:, 1:].softmax(-1)
+        return (along * torch.linspace(0, FRAME[1], along.shape[-1], device=along.device)).sum(-1)
+
+    def point_weights(self, reference: HeadOutputs) -> Tensor:
+        """The slot's existence times the row's largest probability."""
+        height = reference.semantics["location"].softmax(1)[:, 1:].amax(-1)
+        return reference.confidences["existence"][..., None] * height
 
     def _peaks(self, logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Maps (B, K, h, w) to the largest blurred probability of each slot and row: column and value, (B, slots, rows)."""

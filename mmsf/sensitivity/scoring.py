@@ -4,12 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.adapters.base import FRAME, Adapter, HeadOutputs
 from mmsf.lanes.distortion import DistortionRule, lane_distortion
 from mmsf.lanes.rows import frames_to_rows, row_grid
-
-# All frames are decoded as if they had CULane's size, so that one score compares frames of many cameras.
-FRAME = (590, 1640)
 
 
 class DistortionScorer:
@@ -24,6 +21,7 @@ class DistortionScorer:
 
     def __init__(self, adapter: Adapter, heads: HeadOutputs, metas: list[dict], rule: DistortionRule) -> None:
         self.adapter, self.heads, self.rule = adapter, heads, rule
+        # All frames are decoded as if they had one size, so that one score compares frames of many cameras.
         self.metas = [{**meta, "ori_shape": FRAME} for meta in metas]
         self.rows = row_grid(FRAME[0])
         self.reference = frames_to_rows(adapter.decode(heads, self.metas), self.rows)
