@@ -11,6 +11,7 @@ from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
 from mmsf.adapters.errors import head_errors
+from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost
 from mmsf.engine.progress import with_progress
@@ -19,7 +20,7 @@ from mmsf.engine.storage import WHOLE_OR_ABSENT, check_same_file, file_hash
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
-from mmsf.quantization import RangeEstimator
+from mmsf.quantization import Bits, RangeEstimator
 from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
@@ -36,6 +37,8 @@ class PTQLoop(BaseLoop):
         activation_range: Config of the range estimator of activations.
         curves: Arguments of `CurveSettings`.
         distortion: Arguments of `DistortionRule`.
+        bit_planner: Arguments of `BitPlanner`, which gives the layers that move the lanes most more bits, under a budget.
+            None keeps the bits of the model's config.
         cost_samples: How often the iteration is timed against the float network's forward and backward.
 
     Attributes:
@@ -56,6 +59,7 @@ class PTQLoop(BaseLoop):
         activation_range: dict,
         curves: dict | None = None,
         distortion: dict | None = None,
+        bit_planner: dict | None = None,
         cost_samples: int = 5,
     ) -> None:
         super().__init__(runner, dataloader)
@@ -67,6 +71,7 @@ class PTQLoop(BaseLoop):
         self.activation_range: RangeEstimator = TASK_UTILS.build(activation_range)
         self.curve_settings = CurveSettings(**(curves or {}))
         self.rule = DistortionRule(**(distortion or {}))
+        self.bit_planner = None if bit_planner is None else BitPlanner(**bit_planner)
         self.cost = IterationCost(max_iters, cost_samples)
         self.has_ranges = False
         self.curves: dict[str, NoiseScoreCurve] = {}
@@ -135,6 +140,9 @@ class PTQLoop(BaseLoop):
                 for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "ranges"):
                     self.model.quantized_raw(self.preprocess(batch)["inputs"])
             network.set_ranges(histograms, self.weight_range, self.activation_range)
+        if self.bit_planner is not None:
+            with self.timed("bit plan"):
+                self.bit_planner.plan(self, histograms)
         self.has_ranges = True
 
     def keep_float_outputs(self) -> None:
@@ -256,6 +264,8 @@ class PTQLoop(BaseLoop):
         return {
             "float_checkpoint_hash": None if path is None else file_hash(path),
             "has_ranges": self.has_ranges,
+            "bits": {name: bits.as_list() for name, bits in self.model.quantized.bits.items()},
+            "layer_scores": {} if self.bit_planner is None else self.bit_planner.scores,
             "units": self.model.loss_function.units,
             "curves": {name: curve.as_dict() for name, curve in self.curves.items()},
             "stages": self.stages,
@@ -275,6 +285,9 @@ class PTQLoop(BaseLoop):
         if path is not None and state["float_checkpoint_hash"] is not None:
             check_same_file(path, state["float_checkpoint_hash"])
         self.has_ranges = state["has_ranges"]
+        if self.bit_planner is not None:
+            self.model.quantized.set_bits({name: Bits.parse(bits) for name, bits in state["bits"].items()})
+            self.bit_planner.scores = state["layer_scores"]
         self.curves = {name: NoiseScoreCurve.fit(c["loss"], c["raw_score"]) for name, c in state["curves"].items()}
         self.model.loss_function.units = state["units"]
         self.stages, self.errors, self.lanes = state["stages"], state["errors"], state["lanes"]

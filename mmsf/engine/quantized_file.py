@@ -23,11 +23,14 @@ def write_quantized(path: str | Path, model: QuantWrapper, cfg: Config) -> None:
         cfg: The run's config.
     """
     description = dict(cfg.model.to_dict(), float_checkpoint=None)
+    bit_plan = {name: bits.as_list() for name, bits in model.quantized.bits.items()}
+    # The bits may have been decided in the run, which the config does not know.
+    description["quantizer"] = {**description["quantizer"], "overrides": bit_plan}
     meta = {
         _MARK: __version__,
         "model": Config(dict(model=description)).pretty_text,
         "profile": model.quantized.profile.name,
-        "bit_plan": {name: bits.as_list() for name, bits in model.quantized.bits.items()},
+        "bit_plan": bit_plan,
     }
     with whole_or_absent(path) as temporary:
         torch.save({"meta": meta, "state_dict": model.state_dict()}, temporary)

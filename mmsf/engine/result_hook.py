@@ -106,7 +106,9 @@ class ResultHook(Hook):
     def sensitivity(self, runner) -> dict:
         """`sensitivity.json`."""
         curves = {name: curve.as_dict() for name, curve in runner.train_loop.curves.items()}
-        return {"curves": curves, "history": self._history(runner)}
+        planner = runner.train_loop.bit_planner
+        layers = {} if planner is None else planner.scores
+        return {"curves": curves, "history": self._history(runner), "layers": layers}
 
     @staticmethod
     def _history(runner) -> list[dict]:

@@ -178,6 +178,51 @@ class QuantizedNetwork(nn.Module):
             for quantizer in weights:
                 quantizer.enabled = True
 
+    def quantizers_of(self, name: str) -> list[Quantizer]:
+        """The quantizers of a layer, weight first, or of a function call's operands."""
+        if name in self.call_names:
+            found = self.calls[self.call_names.index(name)].operands
+        else:
+            layer = self.network.get_submodule(name)
+            found = [layer.weight_quantizer, layer.input_quantizer] if isinstance(layer, QuantizedLayer) else []
+        return [quantizer for quantizer in found if isinstance(quantizer, Quantizer)]
+
+    @contextmanager
+    def only(self, name: str) -> Iterator[None]:
+        """While the block runs, this layer or function call alone is quantized."""
+        kept = set(self.quantizers_of(name))
+        others = [q for n in self.bits for q in self.quantizers_of(n) if q not in kept and q.enabled]
+        for quantizer in others:
+            quantizer.enabled = False
+        try:
+            yield
+        finally:
+            for quantizer in others:
+                quantizer.enabled = True
+
+    def set_bits(self, plan: dict[str, Bits]) -> None:
+        """Change the bits of layers that are quantized already; their ranges must be set anew.
+
+        Args:
+            plan: Layer or function call -> bits.
+
+        Raises:
+            UserError: A layer that is not there, or one that would become float or stop being it.
+        """
+        for name, bits in plan.items():
+            if name not in self.bits:
+                raise UserError(f"the bit plan names {name!r}, but no layer has that name")
+            if [b is None for b in (bits.weight, bits.activation)] != [
+                b is None for b in (self.bits[name].weight, self.bits[name].activation)
+            ]:
+                raise UserError(f"the bit plan cannot put {name} into float, or out of it, once the network is built")
+            quantizers = self.quantizers_of(name)
+            is_layer = name not in self.call_names and bits.weight is not None
+            for number, quantizer in enumerate(quantizers):
+                own = bits.weight if is_layer and number == 0 else bits.activation
+                quantizer.settings = quantizer.settings.with_bits(own)
+            self.bits[name] = bits
+
     def set_ranges(
         self, histograms: dict[str, GrowingHistogram], weight_range: RangeEstimator, activation_range: RangeEstimator
     ) -> None:

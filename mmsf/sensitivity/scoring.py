@@ -36,9 +36,13 @@ class DistortionScorer:
         Returns:
             (D * F,) Lane Distortion Scores.
         """
-        draws = len(semantics) // len(self.metas)
-        heads = repeat_heads(self.heads, draws)
+        heads = repeat_heads(self.heads, len(semantics) // len(self.metas))
         heads.semantics[name] = semantics
+        return self.of(heads)
+
+    def of(self, heads: HeadOutputs) -> np.ndarray:
+        """Scores (D * F,) of D versions of all heads for all frames, frame after frame within a version."""
+        draws = len(next(iter(heads.semantics.values()))) // len(self.metas)
         lanes = self.adapter.decode(heads, self.metas * draws)
         return lane_distortion(
             np.tile(self.reference, (draws, 1, 1)), frames_to_rows(lanes, self.rows), self.rows, self.rule

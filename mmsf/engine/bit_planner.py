@@ -1,0 +1,85 @@
+"""The phase that decides which layers get more bits, by how far each moves the lanes."""
+
+import torch
+
+from mmsf.engine.progress import with_progress
+from mmsf.errors import UserError
+from mmsf.quantization import Bits
+from mmsf.sensitivity.budget import Budget, LayerCost, plan_bits
+from mmsf.sensitivity.layers import layer_scores
+from mmsf.sensitivity.scoring import DistortionScorer
+
+
+class BitPlanner:
+    """Bits for every layer, from Lane Distortion Scores of single layers, under a budget.
+
+    Args:
+        high: Bits of a layer that gets more, such as 'w8a8'; all others keep the uniform bits.
+        budget: Such as 'mac_share=0.05'; see `mmsf.sensitivity.budget.Budget`.
+        frames: Calibration frames that are scored, the first ones.
+
+    Attributes:
+        scores: Layer -> bits as a string ('4/4') -> mean Lane Distortion Score; filled by `plan`.
+    """
+
+    def __init__(self, high: str = "w8a8", budget: str = "mac_share=0.05", frames: int = 32) -> None:
+        self.high = Bits.parse(high)
+        if None in (self.high.weight, self.high.activation):
+            raise UserError(f"BitPlanner: high={high!r} must be bits, such as 'w8a8'")
+        self.budget = Budget.parse(budget)
+        self.frames = frames
+        self.scores: dict[str, dict[str, float]] = {}
+
+    def plan(self, loop, histograms: dict) -> dict[str, Bits]:
+        """Score every layer at both bits, solve, and set the network's bits and ranges.
+
+        Args:
+            loop: The `PTQLoop`; its ranges are set at the uniform bits.
+            histograms: What the activations were, by quantizer name.
+
+        Returns:
+            Layer or function call -> bits.
+        """
+        network = loop.model.quantized
+        low = dict(network.bits)
+        uniform = network.uniform_bits
+        open_layers = [n for n, bits in low.items() if bits == uniform and n not in network.left_float]
+        scores = {name: {} for name in open_layers}
+        for bits in (uniform, self.high):
+            network.set_bits(dict.fromkeys(open_layers, bits))
+            network.set_ranges(histograms, loop.weight_range, loop.activation_range)
+            for name, score in self.score_layers(loop, open_layers).items():
+                scores[name][bits] = score
+        costs = {name: self._cost(network, name) for name in open_layers}
+        plan = plan_bits(scores, costs, self.budget)
+        network.set_bits(plan)
+        network.set_ranges(histograms, loop.weight_range, loop.activation_range)
+        self.scores = {n: {"/".join(map(str, b.as_list())): s for b, s in own.items()} for n, own in scores.items()}
+        more = [name for name, bits in plan.items() if bits == self.high]
+        loop.runner.logger.info(f"bit plan: {len(more)} of {len(plan)} layers at {self.high.as_list()}: {', '.join(more)}")
+        return plan
+
+    def score_layers(self, loop, names: list[str]) -> dict[str, float]:
+        """Mean Lane Distortion Score of each layer alone, at the network's present bits."""
+        model, index = loop.model, list(range(min(self.frames, len(loop.frames))))
+        batches = [loop.preprocess(batch)["inputs"] for batch in loop.frames.batches(index)]
+        raws = [model.float_raw(images) for images in batches]
+        target = model.adapter.split(_joined(raws))
+        metas = [loop.frames.samples[i].metainfo for i in index]
+        scorer = DistortionScorer(model.adapter, target, metas, loop.rule)
+
+        def heads():
+            with torch.no_grad():
+                outputs = [model.quantized_raw(images, compared_to=raw) for images, raw in zip(batches, raws)]
+            return model.adapter.split(_joined(outputs))
+
+        return layer_scores(model.quantized, with_progress(names, len(names), "layers"), heads, scorer)
+
+    @staticmethod
+    def _cost(network, name: str) -> LayerCost:
+        weights = 0 if name in network.call_names else network.network.get_submodule(name).weight.numel()
+        return LayerCost(weights, network.multiply_accumulates[name])
+
+
+def _joined(raws: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]}

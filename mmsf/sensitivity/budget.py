@@ -1,0 +1,121 @@
+"""Bit plans from distortion scores: which layers get more bits when only so many can."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from mmsf.errors import UserError
+from mmsf.quantization import Bits
+
+BUDGETS = ("average_weight_bits", "bit_operations", "layers", "mac_share")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a bit plan may cost.
+
+    Attributes:
+        kind: ``average_weight_bits``: mean bits of a weight. ``bit_operations``: multiply-accumulates, each times its weight
+            and its activation bits, as a multiple of the plan with the fewest bits everywhere. ``layers``: layers with more
+            bits. ``mac_share``: share of the multiply-accumulates in layers with more bits.
+        limit: At most so much.
+    """
+
+    kind: str
+    limit: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in BUDGETS:
+            raise UserError(f"budget {self.kind!r} is unknown; choose one of {', '.join(BUDGETS)}")
+        if not self.limit >= 0:
+            raise UserError(f"budget {self.kind}: the limit must not be negative; got {self.limit}")
+
+    @classmethod
+    def parse(cls, text: str) -> "Budget":
+        """Read 'mac_share=0.05'.
+
+        Raises:
+            UserError: It is written in another way.
+        """
+        kind, _, limit = text.partition("=")
+        try:
+            return cls(kind, float(limit))
+        except ValueError as error:
+            raise UserError(f"a budget is written like mac_share=0.05; got {text!r}") from error
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What a layer's bits cost.
+
+    Attributes:
+        weights: Number of weights; 0 for a function call.
+        multiply_accumulates: Of one run.
+    """
+
+    weights: int
+    multiply_accumulates: int
+
+
+def plan_bits(scores: Mapping[str, Mapping[Bits, float]], costs: Mapping[str, LayerCost], budget: Budget) -> dict[str, Bits]:
+    """The plan with the least sum of scores within a budget; of equally good ones, one with the least cost.
+
+    A 0-1 program: one choice a layer, one inequality; solved to optimality.
+
+    Args:
+        scores: Layer -> bits -> distortion score when that layer alone is quantized so. Every layer has the same choices.
+        costs: Layer -> what it costs.
+        budget: The limit.
+
+    Raises:
+        UserError: Not even the fewest bits everywhere stay within the budget.
+    """
+    choices = sorted({bits for own in scores.values() for bits in own}, key=lambda b: (b.weight or 0, b.activation or 0))
+    lowest = choices[0]
+    pairs = [(name, bits) for name in scores for bits in choices]
+    cost = np.array([_cost(costs[name], bits, lowest, budget.kind) for name, bits in pairs], float)
+    total = _scale(costs, lowest, budget.kind)
+    limit = budget.limit * total
+    least = sum(min(_cost(costs[name], bits, lowest, budget.kind) for bits in choices) for name in scores)
+    if least > limit * (1 + 1e-9):
+        held = f"budget {budget.kind}={budget.limit:g} cannot be held"
+        raise UserError(f"{held}: the fewest bits everywhere already take {least / total:g}")
+    score = np.array([scores[name][bits] for name, bits in pairs])
+    # Cost breaks ties only: all of it together weighs less than the smallest difference that a score can show.
+    weight = 1e-6 * max(score.max(), 1e-9) / max(cost.sum(), 1.0)
+    one_each = np.kron(np.eye(len(scores)), np.ones(len(choices)))
+    found = milp(
+        score + weight * cost,
+        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(cost[None], -np.inf, limit * (1 + 1e-9))],
+        integrality=np.ones(len(pairs)),
+        bounds=Bounds(0, 1),
+    )
+    if found.x is None:
+        raise RuntimeError(f"the bit plan could not be solved: {found.message}")
+    return {name: bits for (name, bits), chosen in zip(pairs, found.x) if chosen > 0.5}
+
+
+def _cost(layer: LayerCost, bits: Bits, lowest: Bits, kind: str) -> float:
+    more = bits != lowest
+    if kind == "layers":
+        return float(more)
+    if kind == "mac_share":
+        return layer.multiply_accumulates * more
+    if kind == "average_weight_bits":
+        return layer.weights * (bits.weight or 0)
+    # A product of activations has no weight bits of its own: both operands count.
+    first = bits.weight if layer.weights else bits.activation
+    return layer.multiply_accumulates * first * bits.activation
+
+
+def _scale(costs: Mapping[str, LayerCost], lowest: Bits, kind: str) -> float:
+    """What a limit of 1 amounts to."""
+    if kind == "layers":
+        return 1.0
+    if kind == "mac_share":
+        return float(sum(cost.multiply_accumulates for cost in costs.values()))
+    if kind == "average_weight_bits":
+        return float(sum(cost.weights for cost in costs.values()))
+    return float(sum(_cost(cost, lowest, lowest, kind) for cost in costs.values()))

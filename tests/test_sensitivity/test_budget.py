@@ -1,0 +1,65 @@
+"""Bit plans under a budget."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmsf.errors import UserError
+from mmsf.quantization import Bits
+from mmsf.sensitivity.budget import BUDGETS, Budget, LayerCost, plan_bits
+
+LOW, HIGH = Bits(4, 4), Bits(8, 8)
+
+
+def layers(draw_scores, draw_costs):
+    names = [f"layer{i}" for i in range(len(draw_scores))]
+    scores = {n: {LOW: low, HIGH: low * share} for n, (low, share) in zip(names, draw_scores)}
+    return scores, {n: LayerCost(*cost) for n, cost in zip(names, draw_costs)}
+
+
+def used(plan, costs, kind):
+    high = [name for name, bits in plan.items() if bits == HIGH]
+    macs = sum(cost.multiply_accumulates for cost in costs.values())
+    if kind == "layers":
+        return len(high)
+    if kind == "mac_share":
+        return sum(costs[n].multiply_accumulates for n in high) / macs
+    if kind == "average_weight_bits":
+        return sum(costs[n].weights * plan[n].weight for n in plan) / sum(c.weights for c in costs.values())
+    operations = {n: costs[n].multiply_accumulates * plan[n].activation * plan[n].weight for n in plan}
+    return sum(operations.values()) / (16 * macs)
+
+
+sizes = st.tuples(st.integers(1, 500), st.integers(1, 10_000))
+marks = st.tuples(st.floats(0, 50), st.floats(0, 1))
+
+
+@given(st.lists(st.tuples(marks, sizes), min_size=1, max_size=6), st.sampled_from(BUDGETS), st.floats(0, 1))
+def test_the_plan_is_the_best_of_all_plans_within_the_budget(drawn, kind, share):
+    scores, costs = layers([mark for mark, _ in drawn], [size for _, size in drawn])
+    limit = {"layers": len(drawn) * share, "mac_share": share, "average_weight_bits": 4 + 4 * share}.get(kind, 1 + 3 * share)
+    plan = plan_bits(scores, costs, Budget(kind, limit))
+    assert used(plan, costs, kind) <= limit * (1 + 1e-6)
+    every = (dict(zip(scores, choice)) for choice in itertools.product((LOW, HIGH), repeat=len(scores)))
+    fitting = [p for p in every if used(p, costs, kind) <= limit]
+    best = min(sum(scores[n][b] for n, b in p.items()) for p in fitting)
+    assert sum(scores[n][b] for n, b in plan.items()) <= best + 1e-4 * (1 + best)
+
+
+def test_a_layer_that_gains_nothing_keeps_the_fewest_bits():
+    scores = {"a": {LOW: 1.0, HIGH: 1.0}, "b": {LOW: 1.0, HIGH: 0.0}}
+    costs = dict.fromkeys(scores, LayerCost(10, 10))
+    assert plan_bits(scores, costs, Budget("layers", 2)) == {"a": LOW, "b": HIGH}
+
+
+def test_a_budget_that_nothing_fits_is_refused():
+    with pytest.raises(UserError, match="average_weight_bits=3 cannot be held: the fewest bits everywhere already take 4"):
+        plan_bits({"a": {LOW: 1.0, HIGH: 0.0}}, {"a": LayerCost(10, 10)}, Budget("average_weight_bits", 3))
+
+
+@pytest.mark.parametrize("text", ["mac_share", "bytes=3", "layers=x", "layers=-1"])
+def test_a_budget_that_is_written_wrongly_is_refused(text):
+    with pytest.raises(UserError, match="budget"):
+        Budget.parse(text)
