@@ -10,6 +10,8 @@ from mmsf.models.layers.lane_aggregation import LaneAwareAggregation
 from mmsf.models.layers.trans_conv import TransConvEncoder
 from mmsf.registry import MODELS
 
+HEAT_MAP_BIAS = -2.19
+
 
 class GANetNeck(FPN):
     """Feature pyramid, of which only the finest level is used: as summed up, and aggregated along lanes.
@@ -58,6 +60,9 @@ class GANetHead(nn.Module):
 
         self.centerpts_head = branch("hm", 1)
         self.keypts_head = branch("hm", 1)
+        for heat_map in (self.centerpts_head["hm"], self.keypts_head["hm"]):
+            # Most cells hold nothing: training starts at a probability of 0.1.
+            nn.init.constant_(heat_map[-1].bias, HEAT_MAP_BIAS)
         self.offset_head = branch("offset_map", 2)
         self.reg_head = branch("offset_map", 2)
 
