@@ -36,7 +36,7 @@ model = dict(
     ),
     in_channels=(32, 64, 128),
     channels=32,
-    aggregation_channels=32,
+    aggregation_channels=16,
     points=(7,),
     bfloat16_backbone=True,
     # Half the cells of CULane's input each way.
