@@ -6,3 +6,5 @@ model = dict(
     adapter=dict(type="GANetAdapter", input_size=(320, 800)),
     loss=dict(type="GANetLoss"),
 )
+# The aggregations of the coarser levels stand in the authors' files and never run; training on several GPUs must be told.
+find_unused_parameters = True

@@ -23,7 +23,7 @@ class GANetNeck(FPN):
         in_channels: Channels of the backbone's levels, finest first.
         channels: Channels of every level.
         aggregation_channels: Channels inside the aggregations.
-        points: Points a cell of each level's aggregation.
+        points: Points a cell of the levels' aggregations, finest first; those of coarser levels may be left out.
     """
 
     def __init__(self, in_channels: Sequence[int], channels: int, aggregation_channels: int, points: Sequence[int]) -> None:
@@ -92,7 +92,7 @@ class GANet(LaneDetector):
         in_channels: Channels of these outputs.
         channels: Channels of the neck and the head.
         aggregation_channels: Channels inside the neck's aggregation.
-        points: Points a cell of the aggregation, of each level; only the first level's runs.
+        points: Points a cell of the levels' aggregations; only the first one runs, further ones may be left out.
         **frame: ``loss``, ``data_preprocessor``, ``init_cfg``, ``bfloat16_backbone``; as `LaneDetector`.
 
     Source:
