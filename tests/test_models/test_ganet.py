@@ -127,7 +127,7 @@ def test_what_only_training_or_nothing_uses_does_not_run() -> None:
 
 def test_a_detector_without_a_loss_says_so_when_it_is_trained() -> None:
     with pytest.raises(UserError, match=r"GANet has no loss; set model\.loss"):
-        small()(images(1), [], mode="loss")
+        small(loss=None)(images(1), [], mode="loss")
 
 
 def test_gradients_reach_every_weight_that_runs() -> None:
@@ -209,8 +209,9 @@ def test_the_authors_keys_are_ours_and_sizes_are_read_off_the_weights(size: str,
         assert all(torch.equal(value, state[key].reshape(value.shape)) for key, value in model.state_dict().items())
 
 
-def test_other_sizes_are_read_off_too() -> None:
-    state = small(points=(9, 3, 1)).state_dict()
+@pytest.mark.parametrize("points", [(9, 3, 1), (7,)])
+def test_other_sizes_are_read_off_too(points: tuple[int, ...]) -> None:
+    state = small(points=points).state_dict()
     MODELS.build(FAMILIES["ganet"].model_config(state)).load_state_dict(state, strict=True)
 
 

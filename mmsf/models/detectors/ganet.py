@@ -10,6 +10,8 @@ from mmsf.models.layers.lane_aggregation import LaneAwareAggregation
 from mmsf.models.layers.trans_conv import TransConvEncoder
 from mmsf.registry import MODELS
 
+HEAT_MAP_BIAS = -2.19
+
 
 class GANetNeck(FPN):
     """Feature pyramid, of which only the finest level is used: as summed up, and aggregated along lanes.
@@ -21,7 +23,7 @@ class GANetNeck(FPN):
         in_channels: Channels of the backbone's levels, finest first.
         channels: Channels of every level.
         aggregation_channels: Channels inside the aggregations.
-        points: Points a cell of each level's aggregation.
+        points: Points a cell of the levels' aggregations, finest first; those of coarser levels may be left out.
     """
 
     def __init__(self, in_channels: Sequence[int], channels: int, aggregation_channels: int, points: Sequence[int]) -> None:
@@ -58,6 +60,9 @@ class GANetHead(nn.Module):
 
         self.centerpts_head = branch("hm", 1)
         self.keypts_head = branch("hm", 1)
+        for heat_map in (self.centerpts_head["hm"], self.keypts_head["hm"]):
+            # Most cells hold nothing: training starts at a probability of 0.1.
+            nn.init.constant_(heat_map[-1].bias, HEAT_MAP_BIAS)
         self.offset_head = branch("offset_map", 2)
         self.reg_head = branch("offset_map", 2)
 
@@ -87,7 +92,7 @@ class GANet(LaneDetector):
         in_channels: Channels of these outputs.
         channels: Channels of the neck and the head.
         aggregation_channels: Channels inside the neck's aggregation.
-        points: Points a cell of the aggregation, of each level; only the first level's runs.
+        points: Points a cell of the levels' aggregations; only the first one runs, further ones may be left out.
         **frame: ``loss``, ``data_preprocessor``, ``init_cfg``, ``bfloat16_backbone``; as `LaneDetector`.
 
     Source:

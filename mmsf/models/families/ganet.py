@@ -8,7 +8,7 @@ def ganet_model_config(state: StateDict) -> dict:
     backbone = resnet_config(state)
     stages = len(backbone["widths"])
     channels, aggregation_channels = state["neck.def_convs.0.reppoints_cls_conv.weight"].shape[:2]
-    levels = sum(key.startswith("neck.lateral_convs.") and key.endswith("weight") for key in state)
+    levels = sum(key.startswith("neck.def_convs.") and key.endswith("pts_init_out.weight") for key in state)
     return dict(
         type="GANet",
         backbone={**backbone, "out_indices": (stages - 3, stages - 2, stages - 1)},

@@ -10,6 +10,7 @@ from mmsf.models.layers.deform_conv import DeformConv2d
 from mmsf.models.layers.fpn import PlainConv
 
 STACKED = 3  # convolutions of each branch
+GRADIENT_SHARE = 0.1  # of what the features tell the points in training; their own loss tells them the rest
 
 
 class LaneAwareAggregation(nn.Module):
@@ -63,6 +64,9 @@ class LaneAwareAggregation(nn.Module):
             (B, C, H, W).
         """
         points = self.points(features) if points is None else points
+        if self.training:
+            fixed = points.detach()
+            points = fixed + GRADIENT_SHARE * (points - fixed)
         for convolution in self.cls_convs:
             features = F.relu(convolution(features))
         return F.relu(self.reppoints_cls_conv(features, points - self.taps))
