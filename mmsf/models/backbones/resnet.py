@@ -52,6 +52,7 @@ class ResNet(BaseModule):
         out_indices: Stages (0 is ``layer1``) whose outputs are returned.
         replace_stride_with_dilation: For stages 2, 3 and 4: keep the resolution and double the dilation instead of halving
             the resolution. The first block of such a stage still uses the dilation of the stage before.
+        norm_eval: Keep batch norm's statistics in training, as small batches of a network trained before need it.
 
     Source:
         He et al., "Deep Residual Learning for Image Recognition", 2016.
@@ -64,9 +65,11 @@ class ResNet(BaseModule):
         widths: Sequence[int] = (64, 128, 256, 512),
         out_indices: Sequence[int] = (3,),
         replace_stride_with_dilation: Sequence[bool] = (False, False, False),
+        norm_eval: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.norm_eval = norm_eval
         layers = DEPTHS[depth] if layers is None else tuple(layers)
         self.out_indices = tuple(out_indices)
         self.conv1 = nn.Conv2d(3, widths[0], 7, 2, padding=3, bias=False)
@@ -85,14 +88,23 @@ class ResNet(BaseModule):
             in_channels = widths[stage]
 
     def init_weights(self) -> None:
-        """He initialisation for convolutions, one and zero for batch norm."""
-        super().init_weights()
+        """He initialisation for convolutions, one and zero for batch norm; weights that ``init_cfg`` names go over it."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
+        super().init_weights()
+
+    def train(self, mode: bool = True) -> "ResNet":
+        """Switch to training or evaluation."""
+        super().train(mode)
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the stages.

@@ -1,5 +1,9 @@
 """Losses of the detectors."""
 
+from mmsf.models.losses.condlane import CondLaneLoss
 from mmsf.models.losses.lstr import LSTRLoss
 
-__all__ = ["LSTRLoss"]
+__all__ = [
+    "CondLaneLoss",
+    "LSTRLoss",
+]
