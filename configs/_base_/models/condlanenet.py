@@ -2,7 +2,8 @@
 model = dict(
     type="CondLaneNet",
     data_preprocessor=dict(type="ImgDataPreprocessor", mean=[75.3, 76.6, 77.6], std=[50.5, 53.8, 54.3], bgr_to_rgb=False),
-    backbone=dict(type="ResNet", depth=18, out_indices=(1, 2, 3)),
+    backbone=dict(type="ResNet", depth=18, out_indices=(1, 2, 3), norm_eval=True),
     input_width=800,
     adapter=dict(type="CondLaneAdapter", input_size=(320, 800)),
+    loss=dict(type="CondLaneLoss"),
 )

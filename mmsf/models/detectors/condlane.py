@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from mmsf.errors import UserError
 from mmsf.models.detectors.base import LaneDetector
 from mmsf.models.layers.conv_norm_relu import ConvNormReLU
-from mmsf.models.layers.dynamic_conv import DynamicConv
+from mmsf.models.layers.dynamic_conv import PRIOR, DynamicConv
 from mmsf.models.layers.fpn import FPN
 from mmsf.models.layers.seeds import at_seeds, find_seeds, heat_of
 from mmsf.models.layers.trans_conv import TransConvEncoder
@@ -167,3 +168,18 @@ class CondLaneNet(LaneDetector):
             )
         fine, coarse = self.neck(self.run_backbone(images))
         return self.bbox_head(fine, coarse, seeds)
+
+    def init_weights(self) -> None:
+        """Beginnings of lanes start out improbable; then as ``init_cfg`` says."""
+        nn.init.constant_(self.bbox_head.ctnet_head["hm"][-1].bias, -PRIOR)
+        super().init_weights()
+
+    def loss(self, images: Tensor, data_samples: list[DetDataSample]) -> dict[str, Tensor]:
+        """Named losses, at the seeds of the labelled lanes and not at the heat map's peaks; as `LaneDetector.loss`."""
+        if self.loss_function is None:
+            return super().loss(images, data_samples)  # which refuses
+        lines = [sample.gt_instances.input_lines for sample in data_samples]
+        targets = self.loss_function.targets(lines, tuple(images.shape[-2:]), images.device)
+        raw = {name: output.float() for name, output in self.raw_outputs(images, targets.seeds).items()}
+        with torch.autocast(images.device.type, enabled=False):
+            return self.loss_function(raw, targets)
