@@ -1,5 +1,9 @@
 """Losses of the detectors."""
 
+from mmsf.models.losses.bezier import BezierLaneNetLoss
 from mmsf.models.losses.lstr import LSTRLoss
 
-__all__ = ["LSTRLoss"]
+__all__ = [
+    "BezierLaneNetLoss",
+    "LSTRLoss",
+]
