@@ -24,8 +24,8 @@ model = dict(
     dilated_channels=32,
     segmentation_channels=16,
     bfloat16_backbone=True,
-    # The same share of the columns as CULane's 9 of 50, and lines as wide against the cells of the lane map. Curves weigh more
-    # against the lane map: the training is short.
+    # The same share of the columns as CULane's 9 of 50, and lines as wide against the cells of the lane map. The training is
+    # short: curves and labels weigh more against the lane map.
     adapter=dict(window=5, threshold=0.5),
     loss=dict(curve_weight=5.0, label_weight=0.5, window=5, line_width=32.0),
 )
