@@ -9,8 +9,8 @@ _base_ = [
 train_pipeline = [
     dict(type="LoadImage", scale=(800, 288), backend="pil"),
     dict(type="RandomFlip"),
-    dict(type="RandomAffine", rotation=10.0, scale=(0.8, 1.2)),
-    dict(type="PhotometricJitter"),
+    dict(type="RandomAffine", rotation=10.0, scale=(0.8, 1.2), shift=(50 / 1640, 20 / 590), probability=1.0),
+    dict(type="PhotometricJitter", saturation=0.3),
     dict(type="PackLaneInputs"),
 ]
 

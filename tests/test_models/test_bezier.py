@@ -87,7 +87,7 @@ def test_the_segmentation_branch_runs_only_when_asked_for() -> None:
 
 def test_a_detector_without_a_loss_says_so_when_it_is_trained() -> None:
     with pytest.raises(UserError, match=r"BezierLaneNet has no loss; set model\.loss"):
-        small("bezier")(images("bezier", 1), [], mode="loss")
+        small("bezier", loss=None)(images("bezier", 1), [], mode="loss")
 
 
 def test_gradients_reach_every_weight() -> None:

@@ -7,7 +7,13 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
     ),
-    backbone=dict(type="ResNet", depth=18, out_indices=(2,)),
+    backbone=dict(
+        type="ResNet",
+        depth=18,
+        out_indices=(2,),
+        init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet18"),
+    ),
     backbone_channels=256,
     adapter=dict(type="BezierAdapter"),
+    loss=dict(type="BezierLaneNetLoss"),
 )

@@ -1,5 +1,6 @@
 """BezierLaneNet: a cubic curve for every column of a feature map."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -100,7 +101,9 @@ class BezierLaneNet(LaneDetector):
         Returns:
             ``logits`` and ``curves``, with ``auxiliary`` also ``segmentations``.
         """
-        features = self.run_backbone(images)[-1]
+        return self._heads(self.run_backbone(images)[-1], auxiliary)
+
+    def _heads(self, features: Tensor, auxiliary: bool) -> dict[str, Tensor]:
         # Mean over the rows: what is left is a line of columns.
         columns = self.regression_head(self.simple_flip_2d(self.dilated_blocks(features)).mean(2))
         raw = {
@@ -113,4 +116,7 @@ class BezierLaneNet(LaneDetector):
 
     def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Raw outputs with those that serve the loss only."""
-        return self.raw_outputs(images, auxiliary=True)
+        features = self.run_backbone(images)[-1]
+        # Control points at half precision would be off by pixels.
+        with torch.autocast(images.device.type, enabled=False):
+            return self._heads(features.float(), auxiliary=True)

@@ -1,10 +1,12 @@
 """Losses of the detectors."""
 
+from mmsf.models.losses.bezier import BezierLaneNetLoss
 from mmsf.models.losses.condlane import CondLaneLoss
 from mmsf.models.losses.ganet import GANetLoss
 from mmsf.models.losses.lstr import LSTRLoss
 
 __all__ = [
+    "BezierLaneNetLoss",
     "CondLaneLoss",
     "GANetLoss",
     "LSTRLoss",
