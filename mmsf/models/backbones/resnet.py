@@ -96,7 +96,6 @@ class ResNet(BaseModule):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
         super().init_weights()
-<<<<<<< HEAD
 
     def train(self, mode: bool = True) -> "ResNet":
         """Switch to training or evaluation."""
@@ -106,8 +105,6 @@ class ResNet(BaseModule):
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         return self
-=======
->>>>>>> bezier
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the stages.
