@@ -1,5 +1,9 @@
 """Losses of the detectors."""
 
 from mmsf.models.losses.lstr import LSTRLoss
+from mmsf.models.losses.segmentation import SegmentationLoss
 
-__all__ = ["LSTRLoss"]
+__all__ = [
+    "LSTRLoss",
+    "SegmentationLoss",
+]
