@@ -31,3 +31,5 @@ model = dict(
     # Lines 4 pixels wide on the network's own map.
     loss=dict(line_width=32.0, map_size=(72, 200)),
 )
+# The decoder ends in four channels, whose logits grow slowly: new layers learn faster than the backbone.
+optim_wrapper = dict(optimizer=dict(lr=4e-3), paramwise_cfg=dict(custom_keys={"backbone": dict(lr_mult=0.25)}))
