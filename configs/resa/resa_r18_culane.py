@@ -5,3 +5,11 @@ _base_ = [
     "../_base_/schedules/resa_12e.py",
     "../_base_/default_runtime.py",
 ]
+
+model = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet18")))
+train_pipeline = [
+    dict(type="LoadImage", scale=(800, 288), backend="pil"),
+    dict(type="RandomAffine", rotation=3.0, scale=(1.0, 1.0), shift=(0.0, 0.0), probability=1.0),
+    dict(type="PackLaneInputs"),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -6,7 +6,7 @@ from test_quantization.toy import ToyNetwork, toy_images, toy_network
 from torch import nn
 
 from mmsf.errors import UserError
-from mmsf.quantization import MinMaxRange, MSERange, QuantizationSettings, QuantizedNetwork, Quantizer
+from mmsf.quantization import Bits, MinMaxRange, MSERange, QuantizationSettings, QuantizedNetwork, Quantizer
 from mmsf.quantization.attention import DecomposedAttention
 from mmsf.quantization.layers import QuantizedLayer
 
@@ -277,3 +277,32 @@ def test_gradients_reach_weights_and_learned_scales():
     ]
     # A key projection's bias adds the same to every score of a query, which softmax does not see.
     assert set(silent) <= {"network.attention.k_proj.layer.bias", "network.attention.k_proj.layer.layer.bias"}
+
+
+def test_only_one_layer_errs_where_only_it_is_quantized():
+    quantized = calibrated_toy()
+    want = toy_network()(toy_images())
+    with quantized.only("offset"):
+        got = outputs(quantized)
+    assert not torch.equal(got["offset"], want["offset"])
+    torch.testing.assert_close(got["map"], want["map"], rtol=1e-4, atol=1e-4)
+    assert all(q.enabled for name in quantized.bits for q in quantized.quantizers_of(name))
+
+
+def test_new_bits_are_those_of_a_network_that_was_built_with_them():
+    changed, built = calibrated_toy(bits="w4a4"), calibrated_toy(bits="w4a4", overrides={"shared": "w8a6"})
+    changed.set_bits({"shared": Bits(8, 6)})
+    with torch.no_grad(), changed.observing() as histograms, changed.running():
+        changed.network(toy_images())
+    changed.set_ranges(histograms, MSERange(), MSERange())
+    assert changed.bits == built.bits
+    want = outputs(built)
+    assert all(torch.equal(got, want[name]) for name, got in outputs(changed).items())
+
+
+def test_new_bits_cannot_name_no_layer_or_turn_one_to_float():
+    quantized = calibrated_toy()
+    with pytest.raises(UserError, match="no layer has that name"):
+        quantized.set_bits({"nothing": Bits(8, 8)})
+    with pytest.raises(UserError, match="cannot put offset into float"):
+        quantized.set_bits({"offset": Bits(None, None)})

@@ -11,4 +11,5 @@ model = dict(
     backbone_channels=512,
     input_size=(288, 800),
     adapter=dict(type="SegmentationAdapter", input_size=(288, 800)),
+    loss=dict(type="SegmentationLoss"),
 )

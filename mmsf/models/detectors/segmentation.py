@@ -10,8 +10,6 @@ from mmsf.models.layers.spatial_convolution import SpatialConvolution
 from mmsf.models.layers.upsampling import BilateralDecoder
 from mmsf.registry import MODELS
 
-STRIDE = 8
-
 
 class ChannelReducer(nn.Module):
     """A 1x1 convolution, batch norm and ReLU.
@@ -38,12 +36,13 @@ class SegmentationDetector(LaneDetector):
     slot i, counted from the left; ``lane`` (B, slots), logits of the slots' existence.
 
     Args:
-        backbone: Config of the backbone, whose last output has stride 8.
+        backbone: Config of the backbone; its last output is used.
         adapter: Config of the adapter.
         backbone_channels: Channels of that output.
         input_size: Height and width of the network's input, pixels; the existence head is built for it.
         channels: Channels of the aggregated features.
         num_classes: 1 + slots.
+        stride: Stride of the backbone's last output.
         **frame: ``loss``, ``data_preprocessor``, ``init_cfg``, ``bfloat16_backbone``; as `LaneDetector`.
     """
 
@@ -55,17 +54,19 @@ class SegmentationDetector(LaneDetector):
         input_size: tuple[int, int],
         channels: int = 128,
         num_classes: int = 5,
+        stride: int = 8,
         **frame,
     ) -> None:
         super().__init__(adapter, **frame)
         self.backbone = MODELS.build(backbone)
         self.channel_reducer = ChannelReducer(backbone_channels, channels)
         self.input_size = tuple(input_size)
+        self.stride = stride
 
     @property
     def map_size(self) -> tuple[int, int]:
         """Height and width of the aggregated features, cells."""
-        return tuple(-(-length // STRIDE) for length in self.input_size)
+        return tuple(-(-length // self.stride) for length in self.input_size)
 
     def features(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) to features (B, channels, h, w), before aggregation.
@@ -107,7 +108,7 @@ class SCNN(SegmentationDetector):
 
 @MODELS.register_module()
 class RESA(SegmentationDetector):
-    """RESA. ``out`` has the input's resolution, rounded up to a multiple of 8.
+    """RESA. ``out`` has eight times the features' resolution: the input's, rounded up to a multiple of 8, at stride 8.
 
     Args:
         **settings: As `SegmentationDetector`.

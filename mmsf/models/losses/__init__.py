@@ -4,10 +4,12 @@ from mmsf.models.losses.bezier import BezierLaneNetLoss
 from mmsf.models.losses.condlane import CondLaneLoss
 from mmsf.models.losses.ganet import GANetLoss
 from mmsf.models.losses.lstr import LSTRLoss
+from mmsf.models.losses.segmentation import SegmentationLoss
 
 __all__ = [
     "BezierLaneNetLoss",
     "CondLaneLoss",
     "GANetLoss",
     "LSTRLoss",
+    "SegmentationLoss",
 ]
