@@ -1,5 +1,7 @@
 """The backbone's shape, names and dilation rule."""
 
+from pathlib import Path
+
 import torch
 
 from mmsf.models.backbones.resnet import ResNet
@@ -27,3 +29,13 @@ def test_a_stage_that_keeps_width_and_resolution_has_no_projection() -> None:
     names = ResNet(18, widths=(16, 32, 64, 128)).state_dict()
     assert "layer1.0.downsample.0.weight" not in names
     assert "layer2.0.downsample.1.running_var" in names
+
+
+def test_weights_that_the_config_names_go_over_the_initialisation(tmp_path: Path) -> None:
+    stored = ResNet(18, widths=(8, 8, 8, 8), out_indices=(1,)).state_dict()
+    stored["bn1.weight"] += 1.0
+    torch.save({f"backbone.{key}": value for key, value in stored.items()}, tmp_path / "weights.pth")
+    init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "weights.pth"), prefix="backbone.")
+    backbone = ResNet(18, widths=(8, 8, 8, 8), out_indices=(1,), init_cfg=init_cfg)
+    backbone.init_weights()
+    assert all(torch.equal(value, stored[key]) for key, value in backbone.state_dict().items())

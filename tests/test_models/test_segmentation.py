@@ -103,7 +103,7 @@ def test_an_image_of_another_size_is_refused(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_detector_without_a_loss_says_so_when_it_is_trained(family: str) -> None:
     with pytest.raises(UserError, match=f"{family.upper()} has no loss; set model.loss"):
-        small(family)(images(1), [], mode="loss")
+        small(family, loss=None)(images(1), [], mode="loss")
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -241,3 +241,12 @@ def test_resas_existence_is_read_from_the_features_and_not_from_the_map() -> Non
     after = model(inputs)
     assert not torch.equal(after["out"], before["out"])
     assert torch.equal(after["lane"], before["lane"])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_existence_head_fits_the_map_of_a_backbone_of_another_stride(family: str) -> None:
+    halved = {"backbone.replace_stride_with_dilation": (False, False, True), "stride": 16}
+    raw = small(family, input_size=(64, 96), **halved)(images(1, size=(64, 96)))
+    assert raw["lane"].shape == (1, 4)
+    assert raw["out"].shape == (1, 5, *{"scnn": (4, 6), "resa": (32, 48)}[family])

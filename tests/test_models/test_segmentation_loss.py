@@ -13,14 +13,15 @@ from originals import ROOT
 from small_segmentation import FAMILIES, images, small
 from torch import Tensor
 
-from mmsf.adapters import SegmentationAdapter
 from mmsf.models.losses.lane_slots import ROWS, bottom_columns, lane_slots, slot_maps
 from mmsf.models.losses.segmentation import SegmentationLoss
-from mmsf.registry import MODELS
+from mmsf.registry import MODELS, TASK_UTILS
 
 SIZE = (144, 400)
 FRAME = (590, 1640)  # height and width of CULane's images
 HORIZON = 0.35
+NAMES = ("scnn_r18_culane", "resa_tiny_synthetic")
+CONFIGS = {name: Config.fromfile(str(ROOT / "configs" / name.split("_")[0] / f"{name}.py")) for name in NAMES}
 
 
 def straight(bottom: float, top: float = 0.45, size: tuple[int, int] = SIZE, lower: float = 1.0) -> np.ndarray:
@@ -33,9 +34,15 @@ def straight(bottom: float, top: float = 0.45, size: tuple[int, int] = SIZE, low
 ROAD = [straight(bottom) for bottom in (-0.3, 0.22, 0.71, 1.3)]
 
 
-def raw_of(lines: list[list[np.ndarray]], size: tuple[int, int] = SIZE, sure: float = 20.0, **drawing) -> dict[str, Tensor]:
-    """Raw outputs that are sure of the lanes, at the resolution of the input."""
-    maps, existence = slot_maps(lines, size, size, 4, **{"line_width": 16.0, **drawing})
+def raw_of(
+    lines: list[list[np.ndarray]],
+    size: tuple[int, int] = SIZE,
+    map_size: tuple[int, int] = SIZE,
+    sure: float = 20.0,
+    line_width: float = 16.0,
+) -> dict[str, Tensor]:
+    """Raw outputs that are sure of the lanes."""
+    maps, existence = slot_maps(lines, size, map_size, 4, line_width)
     labels = F.one_hot(torch.from_numpy(maps).long(), 5).permute(0, 3, 1, 2).float()
     return {"out": sure * (2 * labels - 1), "lane": sure * (2 * torch.from_numpy(existence) - 1)}
 
@@ -123,7 +130,7 @@ def roads(draw: st.DrawFn) -> list[np.ndarray]:
     bottoms = [own[0] - draw(st.floats(0.35, 0.6)), *own, own[1] + draw(st.floats(0.35, 0.6))]
     lanes = []
     for slot in draw(st.permutations(range(4))):
-        if slot in (1, 2) or (draw(st.booleans())):
+        if slot in (1, 2) or draw(st.booleans()):
             lane = straight(bottoms[slot], draw(st.floats(0.5, 0.6)), (1, 1), draw(st.floats(0.85, 1.0)))
             lanes.append(lane[:: draw(st.sampled_from((1, -1)))])
     return lanes
@@ -136,19 +143,25 @@ def distances(points: np.ndarray, line: np.ndarray) -> np.ndarray:
     return np.linalg.norm(points[:, None] - starts - share.clip(0, 1)[..., None] * steps, axis=-1).min(1)
 
 
-@settings(deadline=None, max_examples=25)
-@given(roads(), st.sampled_from([((288, 800), 16.0, (288, 800), 12.0), ((144, 400), 32.0, (288, 800), 20.0)]))
-def test_targets_decode_back_to_the_labels_within_half_the_lines_width_and_two_rows(
-    road: list[np.ndarray], case: tuple[tuple[int, int], float, tuple[int, int], float]
+@settings(deadline=None, max_examples=15)
+@given(roads(), st.sampled_from(list(zip(NAMES, ((288, 800), (72, 200))))))
+def test_targets_decode_back_to_lanes_within_half_the_lines_width_on_average(
+    road: list[np.ndarray], case: tuple[str, tuple[int, int]]
 ) -> None:
-    size, width, read_at, tolerance = case
-    lines = [lane * size[::-1] for lane in road]
-    adapter = SegmentationAdapter(input_size=read_at)
-    lanes = adapter.decode(adapter.split(raw_of([lines], size, line_width=width)), [{"ori_shape": FRAME}])[0]
+    name, map_size = case
+    config = CONFIGS[name]
+    lines, width = [lane * config.input_size[::-1] for lane in road], MODELS.build(config.model.loss).line_width
+    adapter = TASK_UTILS.build(config.model.adapter)
+    raw = raw_of([lines], config.input_size, map_size, line_width=width)
+    lanes = adapter.decode(adapter.split(raw), [{"ori_shape": FRAME}])[0]
     labels = sorted((lane * FRAME[::-1] for lane in road), key=lambda label: label[label[:, 1].argmax(), 0])
     assert len(lanes) == len(labels)
+    # A point may be read where the mean filter's window, 4 pixels each way, touches the line's end, in a truncated row.
+    farthest = width / 2 + 4 * FRAME[1] / adapter.input_size[1] + 2 * FRAME[0] / config.input_size[0]
     for lane, label in zip(lanes, labels):
-        assert distances(lane.points, label).max() <= tolerance
+        found = distances(lane.points, label)
+        assert found.max() <= farthest
+        assert found.mean() <= width / 2
         # Rows are 20 pixels apart.
         inside = label[(label[:, 0] > 20) & (label[:, 0] < FRAME[1] - 20)]
         assert lane.points[:, 1].min() <= inside[:, 1].min() + 20
