@@ -17,7 +17,8 @@ from torch import Tensor
 from mmsf.adapters import CondLaneAdapter
 from mmsf.engine.config import read_config
 from mmsf.errors import UserError
-from mmsf.models.losses.condlane import CondLaneLoss, CondLaneTargets, draw_spots, focal_loss, lane_rows, spot_radii
+from mmsf.models.losses.condlane import CondLaneLoss, CondLaneTargets, draw_spots, lane_rows, spot_radii
+from mmsf.models.losses.heat_map import focal_loss
 from mmsf.registry import MODELS
 
 SIZE = (160, 400)  # 20 x 50 cells of a mask, 10 x 25 of the heat map

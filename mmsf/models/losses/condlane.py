@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmsf.models.layers.seeds import heat_of
+from mmsf.models.losses.heat_map import focal_loss
 from mmsf.models.losses.targets import visible_rows
 from mmsf.registry import MODELS
 
@@ -40,9 +41,6 @@ class CondLaneLoss(nn.Module):
 
     A lane is learnt at several seeds, the cell of its lower end and some around it, drawn by PyTorch's generator. An image
     without lanes has one seed anywhere, whose rows are all empty.
-
-    The authors' code leaves the heat map's loss out where a batch has two lanes or less; here it always counts, so that
-    empty frames teach.
 
     Args:
         heat_weight: Weight of the heat map.
@@ -217,25 +215,6 @@ def seed_cells(end: np.ndarray, radius: int, count: int, size: tuple[int, int]) 
     around = torch.from_numpy(cells[(distance > 0) & (distance <= reach + 0.1)])
     drawn = around[torch.randperm(len(around))[: count - 1]]
     return torch.cat((torch.tensor([end[1] * size[1] + end[0]]), drawn))
-
-
-def focal_loss(heat: Tensor, target: Tensor) -> Tensor:
-    """Focal loss of a heat map for each lane.
-
-    Args:
-        heat: Probabilities inside (0, 1), any shape.
-        target: In [0, 1], the same shape; 1 is a positive, and cells near to 1 weigh little.
-
-    Returns:
-        The sum over all cells divided by the number of positives.
-
-    Source:
-        Law and Deng, "CornerNet: Detecting Objects as Paired Keypoints", 2018, Eq. 1.
-    """
-    positive = target == 1
-    of_positives = heat.log() * (1 - heat) ** 2
-    of_others = (1 - heat).log() * heat**2 * (1 - target) ** 4
-    return -torch.where(positive, of_positives, of_others).sum() / positive.sum().clamp(min=1)
 
 
 def _mean_distance(values: Tensor, target: Tensor, taken: Tensor) -> Tensor:

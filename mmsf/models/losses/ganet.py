@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from mmsf.models.losses.heat_map import gaussian_heat_map, heat_map_loss
+from mmsf.models.layers.seeds import heat_of
+from mmsf.models.losses.heat_map import focal_loss, gaussian_heat_map
 from mmsf.models.losses.targets import visible_rows
 from mmsf.registry import MODELS
 
@@ -181,7 +182,7 @@ class GANetLoss(nn.Module):
         missed_inside = (at_cells(raw["int_offset"], labels.image, labels.cells) - inside).abs().sum()
         missed_start = weights @ (at_cells(raw["pts_offset"], labels.image, labels.cells) - to_start).abs().sum(1)
         losses = {
-            "loss_key_point": self.key_point_weight * heat_map_loss(logits, torch.from_numpy(heat).to(logits)),
+            "loss_key_point": self.key_point_weight * focal_loss(heat_of(logits), torch.from_numpy(heat).to(logits)),
             # The authors' counts: cells here, and cells times two numbers there.
             "loss_inside": self.inside_weight * missed_inside / number,
             "loss_to_start": self.to_start_weight * missed_start / (2 * number),
@@ -189,7 +190,7 @@ class GANetLoss(nn.Module):
         }
         if self.start_weight:
             starts = gaussian_heat_map(labels.start_image, labels.start_cells, self.start_radius, shape)
-            loss = heat_map_loss(raw["cpts_hm_logit"], torch.from_numpy(starts).to(logits))
+            loss = focal_loss(heat_of(raw["cpts_hm_logit"]), torch.from_numpy(starts).to(logits))
             losses["loss_start"] = self.start_weight * loss
         return losses
 

@@ -4,8 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmsf.models.layers.seeds import heat_of
-
 
 def gaussian_heat_map(image: np.ndarray, cells: np.ndarray, radius: int, shape: tuple[int, int, int]) -> np.ndarray:
     """One at every cell and a Gaussian around it, its standard deviation a sixth of its width; bumps never add up.
@@ -32,25 +30,23 @@ def gaussian_heat_map(image: np.ndarray, cells: np.ndarray, radius: int, shape: 
     return heat[:, None, radius : radius + rows, radius : radius + columns].copy()
 
 
-def heat_map_loss(logits: Tensor, heat: Tensor) -> Tensor:
-    """Focal loss of a heat map, less severe near to labelled cells, per labelled cell of the batch.
+def focal_loss(heat: Tensor, target: Tensor) -> Tensor:
+    """Focal loss of a heat map, less severe near to labelled cells, per labelled cell.
 
-    Up to two labelled cells in the whole batch count as none, and the loss is zero, as in the code of the lane detectors
-    that use it.
+    The lane detectors' own code has none where a batch holds two labelled cells or less; here it always counts, so that
+    empty frames teach.
 
     Args:
-        logits: (B, C, H, W), before the sigmoid.
-        heat: Targets of the same shape, 1 at labelled cells, below 1 elsewhere.
+        heat: Probabilities inside (0, 1), any shape.
+        target: In [0, 1], the same shape; 1 is a positive, and cells near to 1 weigh little.
 
     Returns:
-        The loss, a scalar.
+        The sum over all cells divided by the number of positives.
 
     Source:
-        Law and Deng, "CornerNet: Detecting Objects as Paired Keypoints", 2018, Eq. 1, with alpha 2 and beta 4.
+        Law and Deng, "CornerNet: Detecting Objects as Paired Keypoints", 2018, Eq. 1.
     """
-    probability = heat_of(logits)
-    labelled = heat == 1
-    hit = (1 - probability).square() * probability.log()
-    miss = (1 - heat).pow(4) * probability.square() * (1 - probability).log()
-    count = labelled.sum()
-    return -torch.where(labelled, hit, miss).sum() * (count > 2) / count.clamp(min=1)
+    positive = target == 1
+    of_positives = heat.log() * (1 - heat) ** 2
+    of_others = (1 - heat).log() * heat**2 * (1 - target) ** 4
+    return -torch.where(positive, of_positives, of_others).sum() / positive.sum().clamp(min=1)
