@@ -119,7 +119,7 @@ def test_gradients_reach_every_weight_that_runs() -> None:
 
 def test_a_detector_without_a_loss_says_so_when_it_is_trained() -> None:
     with pytest.raises(UserError, match=r"CondLaneNet has no loss; set model\.loss"):
-        small()(images(1), [], mode="loss")
+        small(loss=None)(images(1), [], mode="loss")
 
 
 @torch.no_grad()

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from mmsf.adapters import CondLaneAdapter
 from mmsf.engine.config import read_config
-from mmsf.errors import UserError
 from mmsf.models.losses.condlane import CondLaneLoss, CondLaneTargets, draw_spots, lane_rows, spot_radii
 from mmsf.models.losses.heat_map import focal_loss
 from mmsf.registry import MODELS
@@ -275,11 +274,6 @@ def test_under_autocast_the_losses_are_computed_in_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         losses = model(images(2), samples(labels(2)), mode="loss")
     assert all(value.dtype == torch.float32 and torch.isfinite(value) for value in losses.values())
-
-
-def test_a_detector_without_a_loss_says_so() -> None:
-    with pytest.raises(UserError, match=r"set model\.loss"):
-        small(loss=None)(images(1), samples(labels(1)), mode="loss")
 
 
 def test_the_loss_adds_nothing_to_the_weights_file() -> None:
