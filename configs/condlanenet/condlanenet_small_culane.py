@@ -7,7 +7,9 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-model = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet18")))
+model = dict(
+    backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="https://download.pytorch.org/models/resnet18-f37072fd.pth"))
+)
 
 input_size = (320, 800)
 load = dict(type="LoadImage", scale=(800, 320), crop_top=270)

@@ -20,7 +20,12 @@ train_pipeline = [
     dict(type="PackLaneInputs"),
 ]
 
-model = dict(backbone=dict(norm_eval=True, init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet18")))
+model = dict(
+    backbone=dict(
+        norm_eval=True,
+        init_cfg=dict(type="Pretrained", checkpoint="https://download.pytorch.org/models/resnet18-f37072fd.pth"),
+    )
+)
 train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=pipeline))
 test_dataloader = val_dataloader

@@ -6,7 +6,9 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-model = dict(backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet18")))
+model = dict(
+    backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="https://download.pytorch.org/models/resnet18-f37072fd.pth"))
+)
 train_pipeline = [
     dict(type="LoadImage", scale=(800, 288), backend="pil"),
     dict(type="RandomAffine", rotation=3.0, scale=(1.0, 1.0), shift=(0.0, 0.0), probability=1.0),

@@ -11,7 +11,7 @@ model = dict(
         type="ResNet",
         depth=18,
         out_indices=(2,),
-        init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet18"),
+        init_cfg=dict(type="Pretrained", checkpoint="https://download.pytorch.org/models/resnet18-f37072fd.pth"),
     ),
     backbone_channels=256,
     adapter=dict(type="BezierAdapter"),
