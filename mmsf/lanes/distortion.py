@@ -120,14 +120,29 @@ def _assign(gain: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _chunk_distortion(
-    reference: np.ndarray, perturbed: np.ndarray, rows: np.ndarray, rule: DistortionRule
-) -> LaneDistortion:
+@dataclass(frozen=True)
+class _Pairs:
+    """Lanes of F frames, paired; every array is (F, L, L2) over the lanes of both decodings.
+
+    Attributes:
+        chosen: Which lanes belong to each other.
+        points: Matched points of two lanes.
+        shift: Sum of their distances, pixels.
+        cost: The same as it counts in the score.
+    """
+
+    chosen: np.ndarray
+    points: np.ndarray
+    shift: np.ndarray
+    cost: np.ndarray
+
+
+def _paired(reference: np.ndarray, perturbed: np.ndarray, rows: np.ndarray, rule: DistortionRule) -> _Pairs:
     count = len(rows)
     with np.errstate(invalid="ignore"):
         distance = np.abs(reference[:, :, None] - perturbed[:, None])  # (F, L, L2, R)
         matched = distance <= rule.match_distance  # NaN, an absent point, compares as False
-    points = matched.sum(-1)  # (F, L, L2)
+    points = matched.sum(-1)
     pairs = np.nonzero(points)
     shift, cost = np.zeros(points.shape), np.zeros(points.shape)
     shift[pairs] = np.where(matched[pairs], distance[pairs], 0.0).sum(-1)
@@ -136,13 +151,37 @@ def _chunk_distortion(
     cost[pairs] = shift[pairs] / rule.match_distance / bounding
     # Matching two lanes saves the penalty of both points of every matched pair and costs their distances, so the
     # assignment with the largest gain is the one with the smallest score.
-    chosen = _assign(2 * rule.penalty * points - cost)
+    return _Pairs(_assign(2 * rule.penalty * points - cost), points, shift, cost)
+
+
+def _chunk_distortion(
+    reference: np.ndarray, perturbed: np.ndarray, rows: np.ndarray, rule: DistortionRule
+) -> LaneDistortion:
+    pairs = _paired(reference, perturbed, rows, rule)
     present = np.isfinite(reference).sum((1, 2)) + np.isfinite(perturbed).sum((1, 2))
-    matched_points = (points * chosen).sum((1, 2))
+    matched_points, matched_part, shift = (
+        (values * pairs.chosen).sum((1, 2)) for values in (pairs.points, pairs.cost, pairs.shift)
+    )
     mismatched = present - 2 * matched_points
-    matched_part = (cost * chosen).sum((1, 2))
     score = matched_part + rule.penalty * mismatched
-    return LaneDistortion(score, matched_part, mismatched, matched_points, (shift * chosen).sum((1, 2)))
+    return LaneDistortion(score, matched_part, mismatched, matched_points, shift)
+
+
+def pair_lanes(
+    reference: np.ndarray, perturbed: np.ndarray, rows: np.ndarray, rule: DistortionRule | None = None
+) -> np.ndarray:
+    """Which lanes of two decodings belong to each other: one to one, at the smallest Lane Distortion Score.
+
+    Args:
+        reference: (F, L, R) x-positions on rows, NaN where a lane is not.
+        perturbed: (F, L2, R) the same for the perturbed decoding.
+        rows: (R,) y-positions of the rows, pixels, ascending.
+        rule: The choices of the score; None for the defaults.
+
+    Returns:
+        (F, L, L2) bool; a lane without any matched point has no partner.
+    """
+    return _paired(np.asarray(reference, float), np.asarray(perturbed, float), rows, rule or DistortionRule()).chosen
 
 
 def lane_distortion(
