@@ -19,7 +19,7 @@ from mmsf.engine.storage import WHOLE_OR_ABSENT, check_same_file, file_hash
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
-from mmsf.quantization import RangeEstimator
+from mmsf.quantization import RangeEstimator, correcting_weights
 from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
@@ -31,9 +31,10 @@ class PTQLoop(BaseLoop):
     Args:
         runner: The runner.
         dataloader: Calibration frames, images only; its batch size is the tuning batch's.
-        max_iters: Tuning iterations; 0 stops after range estimation.
+        max_iters: Tuning iterations; 0 ends the run after range estimation: the quantized model is the calibrated one.
         weight_range: Config of the range estimator of weights.
         activation_range: Config of the range estimator of activations.
+        weight_correction: Correct norm and mean of the quantized weights, see `correcting_weights`.
         curves: Arguments of `CurveSettings`.
         distortion: Arguments of `DistortionRule`.
         cost_samples: How often the iteration is timed against the float network's forward and backward.
@@ -54,6 +55,7 @@ class PTQLoop(BaseLoop):
         max_iters: int,
         weight_range: dict,
         activation_range: dict,
+        weight_correction: bool = False,
         curves: dict | None = None,
         distortion: dict | None = None,
         cost_samples: int = 5,
@@ -65,6 +67,7 @@ class PTQLoop(BaseLoop):
         self._iter = 0
         self.weight_range: RangeEstimator = TASK_UTILS.build(weight_range)
         self.activation_range: RangeEstimator = TASK_UTILS.build(activation_range)
+        self.weight_correction = weight_correction
         self.curve_settings = CurveSettings(**(curves or {}))
         self.rule = DistortionRule(**(distortion or {}))
         self.cost = IterationCost(max_iters, cost_samples)
@@ -117,15 +120,22 @@ class PTQLoop(BaseLoop):
             self.estimate_ranges()
             self.save("ranges.pth")
         self.evaluate("calibrated")
+        if self._max_iters > 0:
+            self.tune_from_ranges()
+            self.evaluate("quantized")
+        elif "calibrated" in self.stages:
+            self.stages["quantized"], self.lanes["quantized"] = self.stages["calibrated"], self.lanes["calibrated"]
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def tune_from_ranges(self) -> None:
+        """Float outputs, curves and tuning of the calibrated model."""
         self.keep_float_outputs()
         if not self.curves:
             self.measure_curves()
             self.save("curves.pth")
         self.tune()
-        self.evaluate("quantized")
-        self.runner.call_hook("after_train_epoch")
-        self.runner.call_hook("after_train")
-        return self.runner.model
 
     def estimate_ranges(self) -> None:
         """One float pass over the calibration frames, then every range."""
@@ -135,6 +145,10 @@ class PTQLoop(BaseLoop):
                 for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "ranges"):
                     self.model.quantized_raw(self.preprocess(batch)["inputs"])
             network.set_ranges(histograms, self.weight_range, self.activation_range)
+            if self.weight_correction:
+                with correcting_weights(network):
+                    for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "correction"):
+                        self.model.quantized_raw(self.preprocess(batch)["inputs"])
         self.has_ranges = True
 
     def keep_float_outputs(self) -> None:

@@ -1,5 +1,6 @@
 """Quantizers, range estimators, layer wrapping, batch-norm folding, bit plans and profiles."""
 
+from mmsf.quantization.correction import correcting_weights
 from mmsf.quantization.network import QuantizationSettings, QuantizedNetwork
 from mmsf.quantization.plan import Bits
 from mmsf.quantization.profiles import PROFILES, Profile
@@ -29,4 +30,5 @@ __all__ = [
     "Quantizer",
     "QuantizerSettings",
     "RangeEstimator",
+    "correcting_weights",
 ]
