@@ -20,7 +20,7 @@ from mmsf.engine.storage import WHOLE_OR_ABSENT, check_same_file, file_hash
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
-from mmsf.quantization import Bits, RangeEstimator
+from mmsf.quantization import Bits, RangeEstimator, correcting_weights
 from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
@@ -32,9 +32,10 @@ class PTQLoop(BaseLoop):
     Args:
         runner: The runner.
         dataloader: Calibration frames, images only; its batch size is the tuning batch's.
-        max_iters: Tuning iterations; 0 stops after range estimation.
+        max_iters: Tuning iterations; 0 ends the run after range estimation: the quantized model is the calibrated one.
         weight_range: Config of the range estimator of weights.
         activation_range: Config of the range estimator of activations.
+        weight_correction: Correct norm and mean of the quantized weights, see `correcting_weights`.
         curves: Arguments of `CurveSettings`.
         distortion: Arguments of `DistortionRule`.
         bit_planner: Arguments of `BitPlanner`, which gives the layers that move the lanes most more bits, under a budget.
@@ -57,6 +58,7 @@ class PTQLoop(BaseLoop):
         max_iters: int,
         weight_range: dict,
         activation_range: dict,
+        weight_correction: bool = False,
         curves: dict | None = None,
         distortion: dict | None = None,
         bit_planner: dict | None = None,
@@ -69,6 +71,7 @@ class PTQLoop(BaseLoop):
         self._iter = 0
         self.weight_range: RangeEstimator = TASK_UTILS.build(weight_range)
         self.activation_range: RangeEstimator = TASK_UTILS.build(activation_range)
+        self.weight_correction = weight_correction
         self.curve_settings = CurveSettings(**(curves or {}))
         self.rule = DistortionRule(**(distortion or {}))
         self.bit_planner = None if bit_planner is None else BitPlanner(**bit_planner)
@@ -122,15 +125,22 @@ class PTQLoop(BaseLoop):
             self.estimate_ranges()
             self.save("ranges.pth")
         self.evaluate("calibrated")
+        if self._max_iters > 0:
+            self.tune_from_ranges()
+            self.evaluate("quantized")
+        elif "calibrated" in self.stages:
+            self.stages["quantized"], self.lanes["quantized"] = self.stages["calibrated"], self.lanes["calibrated"]
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def tune_from_ranges(self) -> None:
+        """Float outputs, curves and tuning of the calibrated model."""
         self.keep_float_outputs()
         if not self.curves:
             self.measure_curves()
             self.save("curves.pth")
         self.tune()
-        self.evaluate("quantized")
-        self.runner.call_hook("after_train_epoch")
-        self.runner.call_hook("after_train")
-        return self.runner.model
 
     def estimate_ranges(self) -> None:
         """One float pass over the calibration frames, then every range."""
@@ -143,6 +153,10 @@ class PTQLoop(BaseLoop):
         if self.bit_planner is not None:
             with self.timed("bit plan"):
                 self.bit_planner.plan(self, histograms)
+        if self.weight_correction:
+            with self.timed("ranges"), torch.no_grad(), correcting_weights(network):
+                for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "correction"):
+                    self.model.quantized_raw(self.preprocess(batch)["inputs"])
         self.has_ranges = True
 
     def keep_float_outputs(self) -> None:

@@ -72,11 +72,12 @@ class ResultHook(Hook):
             "heads": {
                 name: {
                     "loss_before": loop.errors["before"][name],
-                    "loss_after": loop.errors["after"][name],
-                    "sensitivity": loop.curves[name](loop.errors["after"][name]),
+                    "loss_after": after,
+                    "sensitivity": loop.curves[name](after),
                     "selected_share": sum(name in s for s in selected) / len(selected) if selected else None,
                 }
-                for name in loop.model.adapter.semantic_heads
+                # A run without tuning measures no head.
+                for name, after in loop.errors.get("after", {}).items()
             },
             "frames": {
                 "calibration": len(loop.frames),

@@ -1,16 +1,28 @@
 """Quantizers, range estimators, layer wrapping, batch-norm folding, bit plans and profiles."""
 
+from mmsf.quantization.correction import correcting_weights
 from mmsf.quantization.network import QuantizationSettings, QuantizedNetwork
 from mmsf.quantization.plan import Bits
 from mmsf.quantization.profiles import PROFILES, Profile
 from mmsf.quantization.quantizer import Quantizer, QuantizerSettings
-from mmsf.quantization.ranges import MinMaxRange, MSERange, PercentileRange, RangeEstimator
+from mmsf.quantization.ranges import (
+    ACIQRange,
+    KLRange,
+    MinMaxRange,
+    MSERange,
+    OMSERange,
+    PercentileRange,
+    RangeEstimator,
+)
 
 __all__ = [
     "PROFILES",
+    "ACIQRange",
     "Bits",
+    "KLRange",
     "MSERange",
     "MinMaxRange",
+    "OMSERange",
     "PercentileRange",
     "Profile",
     "QuantizationSettings",
@@ -18,4 +30,5 @@ __all__ = [
     "Quantizer",
     "QuantizerSettings",
     "RangeEstimator",
+    "correcting_weights",
 ]

@@ -87,6 +87,10 @@ class QuantizedLayer(nn.Module):
         """The weight on its grid, shape of ``weight``."""
         return self.layer.weight if self.weight_quantizer is None else self.weight_quantizer(self.layer.weight)
 
+    def float_output(self, weight: Tensor, x: Tensor, *rest) -> Tensor:
+        """The layer's output with ``weight`` in place of its own and nothing quantized."""
+        return self._operation(self.layer, weight, x, *rest)
+
     def forward(self, x: Tensor, *rest) -> Tensor:
         if self.input_quantizer is not None:
             x = self.input_quantizer(x)

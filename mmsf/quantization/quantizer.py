@@ -40,6 +40,16 @@ class QuantizerSettings:
             return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
         return 0, 2**self.bits - 1
 
+    def grid(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and zero point of the grid that spans [low, high], zero always included; shapes as given."""
+        qmin, qmax = self.integer_range
+        low, high = low.clamp(max=0.0), high.clamp(min=0.0)
+        scale = torch.maximum(-low, high) / ((qmax - qmin) / 2) if self.symmetric else (high - low) / (qmax - qmin)
+        # An all-zero tensor has no range; any scale represents it.
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        zero_point = torch.zeros_like(scale) if self.symmetric else (qmin - torch.round(low / scale)).clamp(qmin, qmax)
+        return scale, zero_point
+
     def with_bits(self, bits: int) -> "QuantizerSettings":
         """The same settings at other bits."""
         return replace(self, bits=bits)
@@ -81,18 +91,8 @@ class Quantizer(nn.Module):
             low: Smallest value to represent, shape of ``scale``.
             high: Largest value, same shape.
         """
-        qmin, qmax = self.settings.integer_range
-        low, high = low.clamp(max=0.0), high.clamp(min=0.0)
         with torch.no_grad():
-            if self.settings.symmetric:
-                scale = torch.maximum(-low, high) / ((qmax - qmin) / 2)
-                zero_point = torch.zeros_like(scale)
-            else:
-                scale = (high - low) / (qmax - qmin)
-                # An all-zero tensor has no range; any scale represents it.
-                scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-                zero_point = (qmin - torch.round(low / scale)).clamp(qmin, qmax)
-            scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+            scale, zero_point = self.settings.grid(low, high)
             self.scale.copy_(scale)
             self.zero_point.copy_(zero_point)
 

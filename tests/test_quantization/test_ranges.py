@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from mmsf.errors import UserError
-from mmsf.quantization import MinMaxRange, MSERange, PercentileRange, Quantizer, QuantizerSettings
+from mmsf.quantization import (
+    ACIQRange,
+    KLRange,
+    MinMaxRange,
+    MSERange,
+    OMSERange,
+    PercentileRange,
+    Quantizer,
+    QuantizerSettings,
+)
 from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.registry import TASK_UTILS
 
@@ -98,6 +107,71 @@ def test_transposed_convolutions_have_their_channels_on_axis_one():
     torch.testing.assert_close(quantizer.scale, weight.abs().amax((0, 2)) / 127.5)
 
 
-@pytest.mark.parametrize("name", ["MinMaxRange", "PercentileRange", "MSERange"])
+def noise_at(row: torch.Tensor, limit: torch.Tensor, settings: QuantizerSettings, p: float) -> float:
+    quantizer = Quantizer(settings)
+    quantizer.set_range(-limit, limit)
+    return (quantizer(row) - row).double().abs().pow(p).mean().item()
+
+
+@pytest.mark.parametrize("shape", ["normal", "heavy", "few", "even", "one outlier", "zeros"])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("p", [2.0, 2.4, 4.0])
+def test_no_candidate_is_better_than_the_one_found(shape, bits, p):
+    rows = {
+        "normal": normal(900).view(3, 300),
+        "heavy": normal(900).view(3, 300) ** 3,
+        "few": normal(27).view(3, 9),
+        "even": torch.linspace(-1, 1, 300).repeat(3, 1),
+        "one outlier": torch.cat((normal(900).view(3, 300), torch.full((3, 1), 30.0)), 1),
+        "zeros": torch.zeros(3, 10),
+    }[shape]
+    estimator = OMSERange() if p == 2 else MSERange(p)
+    _, high = estimator.from_channels(rows, QuantizerSettings(bits, symmetric=True, per_channel=True))
+    settings = QuantizerSettings(bits, symmetric=True)
+    for row, found in zip(rows, high):
+        candidates = row.abs().max() * torch.linspace(1, 1 / 100, 100)
+        best = min(noise_at(row, limit, settings, p) for limit in candidates)
+        assert noise_at(row, found, settings, p) == pytest.approx(best, rel=1e-5, abs=1e-30)
+
+
+def test_affine_channels_on_either_side_of_zero_are_searched_together():
+    rows = torch.stack((normal(300).abs(), -normal(300).abs(), normal(300)))
+    settings = QuantizerSettings(4, symmetric=False, per_channel=True)
+    low, high = MSERange().from_channels(rows, settings)
+    for row, a, b in zip(rows[:2], low, high):
+        alone = [end[0] for end in MSERange().from_channels(row[None], settings)]
+        noise = []
+        for ends in ((a, b), alone):
+            quantizer = Quantizer(QuantizerSettings(4, symmetric=False))
+            quantizer.set_range(*ends)
+            noise.append((quantizer(row) - row).abs().pow(2.4).mean())
+        assert noise[0] <= noise[1] * 1.05
+
+
+def test_omse_is_the_search_of_squares():
+    x = histogram_of(normal(5000) ** 3)
+    settings = QuantizerSettings(4, symmetric=False)
+    assert OMSERange().from_histogram(x, settings) == MSERange(p=2.0).from_histogram(x, settings)
+
+
+def test_powers_below_two_are_refused():
+    with pytest.raises(UserError, match="at least 2"):
+        MSERange(p=1.0)
+
+
+@pytest.mark.parametrize("estimator", [MinMaxRange(), PercentileRange(), MSERange(), OMSERange(), ACIQRange(), KLRange()])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("factor", [2.0**-10, 2.0**7])
+def test_ranges_grow_with_the_data(estimator, symmetric, factor):
+    settings = QuantizerSettings(4, symmetric, per_channel=True)
+    rows = normal(2000).view(4, 500)
+    for before, after in zip(estimator.from_channels(rows, settings), estimator.from_channels(rows * factor, settings)):
+        torch.testing.assert_close(after, before * factor, rtol=1e-5, atol=0)
+    settings = QuantizerSettings(4, symmetric)
+    before, after = (estimator.from_histogram(histogram_of(x), settings) for x in (rows, rows * factor))
+    torch.testing.assert_close(torch.stack(after), torch.stack(before) * factor, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", ["MinMaxRange", "PercentileRange", "MSERange", "OMSERange", "ACIQRange", "KLRange"])
 def test_estimators_are_built_from_configs(name):
     assert type(TASK_UTILS.build(dict(type=name))).__name__ == name

@@ -1,0 +1,72 @@
+"""Presets that end after range estimation, from end to end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_engine.runs import CHECKPOINT, FLOAT_CONFIG, ROOT
+
+from mmsf.engine.config import with_preset
+from mmsf.engine.quantized_file import read_quantized
+
+PRESETS = ROOT / "configs" / "_base_" / "ptq"
+
+
+def run(roads: Path, work_dir: Path, preset: str, *more: str) -> subprocess.CompletedProcess:
+    command = [
+        *(sys.executable, "tools/ptq.py", str(FLOAT_CONFIG), "--preset", preset, "--bits", "w4a4"),
+        *("--checkpoint", str(CHECKPOINT), "--work-dir", str(work_dir), *more),
+        *("--data-root", str(roads / "test"), "--calibration-root", str(roads / "train")),
+        *("--cfg-options", "train_dataloader.batch_size=4", "custom_hooks.0.overlays=2"),
+    ]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module", params=["omse", "aciq"])
+def ended(request, roads, tmp_path_factory) -> tuple[str, Path]:
+    """Preset, and the work directory of its run."""
+    folder = tmp_path_factory.mktemp(request.param)
+    result = run(roads, folder, request.param)
+    assert result.returncode == 0, result.stderr
+    return request.param, folder
+
+
+def test_the_quantized_model_is_the_calibrated_one_and_nothing_was_tuned(ended):
+    preset, folder = ended
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["method"], summary["iterations"], summary["heads"]) == (preset, 0, {})
+    assert summary["quantized"] == summary["calibrated"]
+    assert summary["agreement"]["f1"] == summary["agreement"]["calibrated"]["f1"]
+    assert summary["float"]["CULane/F1"] > 0.7
+    assert not {"float outputs", "curves", "tuning"} & set(summary["seconds"])
+    assert json.loads((folder / "sensitivity.json").read_text()) == {"curves": {}, "history": []}
+    assert (folder / "report.html").is_file()
+    assert len(list((folder / "overlays").iterdir())) == 2
+
+
+def test_its_file_rebuilds_itself_with_weights_on_their_grids(ended):
+    model = read_quantized(ended[1] / "quantized.pth")
+    for _, layer in model.quantized.layer_quantizers():
+        rows = layer.quantized_weight().detach().movedim(layer.weight_quantizer.settings.channel_axis, 0).flatten(1)
+        integers = rows / layer.weight_quantizer.scale[:, None]
+        torch.testing.assert_close(integers, integers.round(), rtol=0, atol=1e-4)
+
+
+def test_a_resumed_run_ends_with_the_same_bits(ended, roads, tmp_path):
+    preset, folder = ended
+    (tmp_path / "ranges.pth").write_bytes((folder / "ranges.pth").read_bytes())
+    result = run(roads, tmp_path, preset, "--resume")
+    assert result.returncode == 0, result.stderr
+    want, got = (torch.load(f / "quantized.pth", weights_only=True)["state_dict"] for f in (folder, tmp_path))
+    assert [name for name in want if not torch.equal(want[name], got[name])] == []
+
+
+@pytest.mark.parametrize("preset", ["omse", "aciq"])
+@pytest.mark.parametrize("bits", ["w8a8", "w8a4", "w4a4"])
+def test_a_preset_has_all_three_bits(preset, bits):
+    cfg = with_preset(FLOAT_CONFIG, preset, bits, PRESETS)
+    assert cfg.model.quantizer.bits == bits
+    assert cfg.train_cfg.max_iters == 0
