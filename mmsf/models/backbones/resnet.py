@@ -85,14 +85,14 @@ class ResNet(BaseModule):
             in_channels = widths[stage]
 
     def init_weights(self) -> None:
-        """He initialisation for convolutions, one and zero for batch norm."""
-        super().init_weights()
+        """He initialisation for convolutions, one and zero for batch norm; then what ``init_cfg`` asks for."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, nn.BatchNorm2d):
                 nn.init.ones_(module.weight)
                 nn.init.zeros_(module.bias)
+        super().init_weights()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the stages.
