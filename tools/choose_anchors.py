@@ -8,6 +8,7 @@ import torch
 
 from mmsf.cli import run
 from mmsf.engine.config import read_config
+from mmsf.errors import UserError
 from mmsf.models.losses.anchor_use import anchor_use
 from mmsf.registry import DATASETS
 
@@ -19,6 +20,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="text file to write: numbers, the most used anchor first")
     arguments = parser.parse_args()
     config = read_config(arguments.config)
+    if config.model.type != "LaneATT":
+        raise UserError(
+            f"{arguments.config} is a config of {config.model.type}, which has no such anchors; give a LaneATT's"
+        )
     torch.manual_seed(0)  # of the augmentation
     dataset = DATASETS.build(config.train_dataloader.dataset)
     frames = (sample["data_samples"].gt_instances.input_lines for sample in dataset)

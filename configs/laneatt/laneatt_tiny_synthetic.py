@@ -1,5 +1,5 @@
-# A small LaneATT for synthetic roads, 400 x 144, that starts from the small LSTR's backbone. Its anchors are those that lanes
-# of the training split are near to: tools/choose_anchors.py, with --count 200.
+# A small LaneATT for synthetic roads, 400 x 144, that starts from the small LSTR's backbone. Its anchors are the 200 that
+# fit most lanes of the training split, chosen by tools/choose_anchors.py.
 _base_ = [
     "../_base_/models/laneatt.py",
     "../_base_/datasets/synthetic.py",

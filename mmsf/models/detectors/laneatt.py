@@ -23,8 +23,8 @@ class LaneATT(LaneDetector):
         adapter: Config of the adapter.
         backbone_channels: Channels of that output.
         input_size: Height and width of the network's input, pixels; anchors and layers are built for it.
-        anchors: Which of the 2784 anchors, in which order: "culane", the 1000 that fit most lanes there; "synthetic", the 200
-            of synthetic roads; a list of their numbers; or None for all.
+        anchors: Which of the 2784 anchors, in which order: "culane", the 1000 that fit most lanes there; "synthetic", the
+            200 of synthetic roads; a list of their numbers; or None for all.
         anchor_channels: Channels of an anchor's features in a row.
         rows: R.
         stride: Of the backbone's last output.

@@ -64,7 +64,7 @@ class LaneATTLoss(nn.Module):
         Returns:
             ``loss_label``, ``loss_length`` and ``loss_offsets``.
         """
-        batch, anchors, rows = raw["offsets"].shape
+        batch, _, rows = raw["offsets"].shape
         targets = row_targets(lines, size, rows, raw["offsets"].device)
         anchor_first = (raw["starts"][0] * (rows - 1)).round().long()
         nearest, lane = F.pad(anchor_distances(raw["anchor_xs"], anchor_first, targets), (0, 1), value=torch.inf).min(-1)
