@@ -13,8 +13,9 @@ pipeline = [
 ]
 train_pipeline = [
     dict(type="LoadImage", scale=(640, 360), backend="pil"),
+    # Shifts of up to 25 and 10 pixels of the original image.
+    dict(type="RandomAffine", rotation=6.0, scale=(0.85, 1.15), shift=(25 / 1640, 10 / 590), probability=1.0),
     dict(type="RandomFlip"),
-    dict(type="RandomAffine", rotation=6.0),
     dict(type="PackLaneInputs"),
 ]
 

@@ -12,6 +12,9 @@ from mmsf.errors import UserError
 from mmsf.lanes.crop import rows_cut
 from mmsf.registry import TRANSFORMS
 
+_INTERPOLATIONS = {"cv2": cv2.INTER_LINEAR, "cv2_cubic": cv2.INTER_CUBIC}
+BACKENDS = (*_INTERPOLATIONS, "pil")
+
 
 def resize(image: np.ndarray, scale: tuple[int, int], backend: str) -> np.ndarray:
     """Resize an image as a model's original does.
@@ -19,13 +22,14 @@ def resize(image: np.ndarray, scale: tuple[int, int], backend: str) -> np.ndarra
     Args:
         image: (H, W, 3) uint8.
         scale: Width and height, pixels.
-        backend: ``cv2``: four neighbours, also when shrinking. ``pil``: bilinear over all pixels that fall into a new one.
+        backend: One of ``BACKENDS``. ``cv2``: bilinear between four neighbours, also when shrinking; ``cv2_cubic``: cubic
+            between sixteen. ``pil``: bilinear over all pixels that fall into a new one.
 
     Returns:
         (height, width, 3) uint8.
     """
-    if backend == "cv2":
-        return cv2.resize(image, scale, interpolation=cv2.INTER_LINEAR)
+    if backend in _INTERPOLATIONS:
+        return cv2.resize(image, scale, interpolation=_INTERPOLATIONS[backend])
     return np.asarray(Image.fromarray(image).resize(scale, Image.Resampling.BILINEAR))
 
 
@@ -38,7 +42,7 @@ class LoadImage:
 
     Args:
         scale: Width and height of the network's input, pixels; None keeps the image's size.
-        backend: ``cv2`` or ``pil``, see `resize`.
+        backend: ``cv2``, ``cv2_cubic`` or ``pil``, see `resize`.
         crop_top: Rows cut off the top of an image that is ``crop_height`` high, pixels; off another image the same share.
         crop_height: Pixels; CULane's frames by default.
         cache: Keep every resized image in memory, which training on a small data set gains from. A data loader's worker
@@ -56,8 +60,8 @@ class LoadImage:
         crop_height: int = 590,
         cache: bool = False,
     ) -> None:
-        if backend not in ("cv2", "pil"):
-            raise UserError(f"backend={backend!r} is neither 'cv2' nor 'pil'")
+        if backend not in BACKENDS:
+            raise UserError(f"backend={backend!r} is unknown; choose {', '.join(BACKENDS)}")
         if not 0 <= crop_top < crop_height:
             raise UserError(f"crop_top={crop_top} leaves nothing of an image that is {crop_height} high, or is negative")
         self.scale = None if scale is None else (int(scale[0]), int(scale[1]))

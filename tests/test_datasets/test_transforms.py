@@ -43,7 +43,7 @@ def centre_error(results: dict) -> float:
     return max(errors)
 
 
-@pytest.mark.parametrize("backend", ["cv2", "pil"])
+@pytest.mark.parametrize("backend", ["cv2", "cv2_cubic", "pil"])
 @pytest.mark.parametrize("scale", [None, (820, 295), (400, 144)])
 def test_the_lane_follows_its_pixels_through_resizing(road, backend, scale):
     results = LoadImage(scale, backend)(dict(road))
@@ -56,6 +56,13 @@ def test_pil_resizing_is_pils_own(road):
     expected = np.asarray(Image.fromarray(image).resize((400, 144), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(LoadImage((400, 144), "pil")(dict(road))["img"], expected)
     assert not np.array_equal(LoadImage((400, 144), "cv2")(dict(road))["img"], expected)
+
+
+def test_cubic_resizing_is_opencvs_own(road):
+    image = LoadImage(None)(dict(road))["img"]
+    expected = cv2.resize(image, (640, 360), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(LoadImage((640, 360), "cv2_cubic")(dict(road))["img"], expected)
+    assert not np.array_equal(LoadImage((640, 360), "cv2")(dict(road))["img"], expected)
 
 
 @pytest.mark.parametrize("scale", [None, (800, 320), (400, 160)])

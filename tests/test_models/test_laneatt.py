@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from originals import ROOT
 from small_detectors import INPUT_SIZE, SMALL, float_config, images, small
 from torch import Tensor
@@ -52,6 +53,20 @@ def test_images_are_resized_by_pil_and_are_rgb_from_0_to_1(depth: int) -> None:
     torch.testing.assert_close(pixel, torch.tensor([255.0, 128.0, 0.0]) / 255)
 
 
+@pytest.mark.parametrize("depth", [18, 34])
+def test_the_authors_resize_by_cubic_interpolation_and_take_bgr(depth: int) -> None:
+    config = Config.fromfile(str(ROOT / "configs" / "laneatt" / f"laneatt_r{depth}_culane_authors.py"))
+    for loader in ("train", "val", "test", "calibration"):
+        load = config[f"{loader}_dataloader"].dataset.pipeline[0]
+        assert (load.type, load.backend, load.scale) == ("LoadImage", "cv2_cubic", (640, 360))
+    model = MODELS.build(config.model)
+    assert not model.anchor_lengths.any()
+    assert (model.adapter.length_quirk, model.adapter.spline) == ("original", True)
+    assert len(model.backbone.layer3) == {18: 2, 34: 6}[depth]
+    blue = torch.tensor([255, 0, 0], dtype=torch.uint8).view(3, 1, 1)
+    assert model.data_preprocessor({"inputs": [blue]})["inputs"].flatten().tolist() == [1.0, 0.0, 0.0]
+
+
 @torch.no_grad()
 def test_predict_is_decode_of_split_of_the_raw_outputs() -> None:
     model, inputs = small("laneatt"), images("laneatt", 3)
@@ -87,7 +102,7 @@ def test_an_image_of_another_size_is_refused() -> None:
 
 def test_a_detector_without_a_loss_says_so_when_it_is_trained() -> None:
     with pytest.raises(UserError, match=r"LaneATT has no loss; set model\.loss"):
-        small("laneatt")(images("laneatt", 1), [], mode="loss")
+        small("laneatt", loss=None)(images("laneatt", 1), [], mode="loss")
 
 
 def test_gradients_reach_every_weight() -> None:

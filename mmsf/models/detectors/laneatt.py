@@ -9,8 +9,6 @@ from mmsf.models.layers.line_anchors import AnchorPooling, chosen_anchors, off_d
 from mmsf.models.layers.matmul import MatMul
 from mmsf.registry import MODELS
 
-STRIDE = 32
-
 
 @MODELS.register_module()
 class LaneATT(LaneDetector):
@@ -21,14 +19,15 @@ class LaneATT(LaneDetector):
     constant: where the anchor begins, from the bottom up as a share of the height.
 
     Args:
-        backbone: Config of the backbone, whose last output has stride 32.
+        backbone: Config of the backbone, whose last output is used.
         adapter: Config of the adapter.
         backbone_channels: Channels of that output.
         input_size: Height and width of the network's input, pixels; anchors and layers are built for it.
-        anchors: Which of the 2784 anchors, in which order: "culane", the 1000 that fit most lanes there; a list of their
-            numbers; or None for all.
+        anchors: Which of the 2784 anchors, in which order: "culane", the 1000 that fit most lanes there; "synthetic", the
+            200 of synthetic roads; a list of their numbers; or None for all.
         anchor_channels: Channels of an anchor's features in a row.
         rows: R.
+        stride: Of the backbone's last output.
         start_in_length: Add the anchor's horizontal start, 0 to 1, to its length. Weights of pytorch-auto-drive are trained
             so, the authors' are not.
         **frame: ``loss``, ``data_preprocessor``, ``init_cfg``, ``bfloat16_backbone``; as `LaneDetector`.
@@ -46,6 +45,7 @@ class LaneATT(LaneDetector):
         anchors: str | list[int] | None = "culane",
         anchor_channels: int = 64,
         rows: int = 72,
+        stride: int = 32,
         start_in_length: bool = True,
         **frame,
     ) -> None:
@@ -59,12 +59,23 @@ class LaneATT(LaneDetector):
         self.register_buffer("anchor_lengths", added, persistent=False)
         self.backbone = MODELS.build(backbone)
         self.conv1 = nn.Conv2d(backbone_channels, anchor_channels, 1)
-        self.pooling = AnchorPooling(lines, self.input_size, STRIDE)
+        self.pooling = AnchorPooling(lines, self.input_size, stride)
         width = anchor_channels * self.pooling.rows
         self.attention_layer = nn.Linear(width, len(lines) - 1)
         self.context = MatMul()
         self.cls_layer = nn.Linear(2 * width, 2)
         self.reg_layer = nn.Linear(2 * width, 1 + rows)
+
+    def init_weights(self) -> None:
+        """Start the layers behind the backbone near zero, so with the anchors as they are."""
+        super().init_weights()
+        for layer in (self.conv1, self.attention_layer, self.cls_layer, self.reg_layer):
+            nn.init.normal_(layer.weight, std=1e-3)
+            nn.init.zeros_(layer.bias)
+
+    def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """Raw outputs, and ``anchor_xs`` (N, R), where the anchors run."""
+        return {**self.raw_outputs(images), "anchor_xs": self.anchor_xs}
 
     def raw_outputs(self, images: Tensor) -> dict[str, Tensor]:
         """``logits``, ``offsets``, ``lengths`` and ``starts`` of normalised images (B, 3, H, W).

@@ -16,7 +16,8 @@ RIGHT_ANGLES = (108, 120, 131, 141, 150, 158)
 SIDE_STARTS, BOTTOM_STARTS = 72, 128
 # The 1000 anchors that fit most lanes of CULane's training images, the most frequent first. Some counts tie, the originals
 # sort those in no fixed order, and no checkpoint tells which: the attention of the few anchors concerned may differ.
-ANCHOR_LISTS = {"culane": Path(__file__).with_name("line_anchors_culane.txt")}
+# "synthetic": the 200 that fit most lanes of the training split of the synthetic roads (mmsf/models/losses/anchor_use.py).
+ANCHOR_LISTS = {name: Path(__file__).with_name(f"line_anchors_{name}.txt") for name in ("culane", "synthetic")}
 
 
 @dataclass(frozen=True)

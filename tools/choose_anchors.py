@@ -1,0 +1,37 @@
+"""Write the list of LaneATT's anchors that fit most lanes of a config's training data, for `model.anchors`."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmsf.cli import run
+from mmsf.engine.config import read_config
+from mmsf.errors import UserError
+from mmsf.models.losses.anchor_use import anchor_use
+from mmsf.registry import DATASETS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", metavar="CONFIG", help="float config of a LaneATT")
+    parser.add_argument("--count", type=int, required=True, help="number of anchors")
+    parser.add_argument("--out", type=Path, required=True, help="text file to write: numbers, the most used anchor first")
+    arguments = parser.parse_args()
+    config = read_config(arguments.config)
+    if config.model.type != "LaneATT":
+        raise UserError(
+            f"{arguments.config} is a config of {config.model.type}, which has no such anchors; give a LaneATT's"
+        )
+    torch.manual_seed(0)  # of the augmentation
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    frames = (sample["data_samples"].gt_instances.input_lines for sample in dataset)
+    counts = anchor_use(frames, config.model.input_size)
+    chosen = np.argsort(-counts, kind="stable")[: arguments.count]
+    np.savetxt(arguments.out, chosen, "%d", newline=" ")
+    print(f"{arguments.out}: {len(chosen)} of the {(counts > 0).sum()} anchors that some lane is near to")
+
+
+if __name__ == "__main__":
+    run(main)
