@@ -11,6 +11,7 @@ __all__ = [
     "BezierLaneNetLoss",
     "CondLaneLoss",
     "GANetLoss",
+    "LaneATTLoss",
     "LSTRLoss",
     "SegmentationLoss",
 ]
