@@ -11,7 +11,7 @@ __all__ = [
     "BezierLaneNetLoss",
     "CondLaneLoss",
     "GANetLoss",
-    "LaneATTLoss",
     "LSTRLoss",
+    "LaneATTLoss",
     "SegmentationLoss",
 ]
