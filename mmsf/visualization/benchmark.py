@@ -18,7 +18,7 @@ def f1_figure(f1: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]])
         f1: Bits -> method -> detector -> F1 and its standard error, percent. A method "float" is drawn as a line.
     """
     detectors = list(dict.fromkeys(name for rows in f1.values() for row in rows.values() for name in row))
-    methods = list(dict.fromkeys(name for rows in f1.values() for name in rows if name != "float"))
+    methods = list(dict.fromkeys(name for rows in f1.values() for name, row in rows.items() if row and name != "float"))
     width = max(6.0, 1.2 + len(detectors) * (0.5 + 0.16 * len(methods)))
     figure = Figure(figsize=(width, 0.8 + 2.6 * len(f1)), layout="constrained")
     panels = figure.subplots(len(f1), 1, squeeze=False, sharex=True)[:, 0]

@@ -133,8 +133,8 @@ def test_agreement_falls_with_the_shift_and_counts_its_pixels():
 
 def test_metrics_keep_what_every_frame_counts():
     samples = [
-        sample([lane(500), lane(900)], [lane(505)], relative_path="a.jpg", h_samples=np.arange(300.0, 590, 10)),
-        sample([], [lane(505)], relative_path="b.jpg", h_samples=np.arange(300.0, 590, 10)),
+        sample([lane(500), lane(900)], [lane(505)], relative_path="a.jpg", h_samples=np.arange(309.0, 590, 10)),
+        sample([], [lane(505)], relative_path="b.jpg", h_samples=np.arange(309.0, 590, 10)),
     ]
     for name, expected in (("CULaneMetric", [[1, 1, 0], [0, 0, 1]]), ("TuSimpleMetric", [[1, 0.5, 0], [0, 0, 1]])):
         metric = METRICS.build({"type": name})
