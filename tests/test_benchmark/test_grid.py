@@ -6,7 +6,9 @@ import pytest
 from test_benchmark.made import GANET, LSTR, OURS, OWN, QDROP, grid
 
 from mmsf.benchmark import Method, read_grid
+from mmsf.engine.config import apply_options, with_preset
 from mmsf.errors import UserError
+from mmsf.registry import HOOKS, MODELS
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs" / "benchmark"
@@ -35,6 +37,29 @@ def test_table_1_on_culane_has_the_papers_columns_and_methods():
     assert {method.paper for method in found.methods} == {"ACIQ", "OMSE", "AdaRound", "BRECQ", "QDrop", "Ours"}
     for detector in found.detectors:
         assert (ROOT / detector.config).is_file()
+
+
+def built(method: Method) -> tuple:
+    """The loss and the sensitivity hook of a method, at W4A4."""
+    lstr = ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py"
+    config = with_preset(lstr, method.preset, "w4a4", ROOT / "configs" / "_base_" / "ptq")
+    apply_options(config, method.options)
+    return MODELS.build(config.model.loss), HOOKS.build(config.custom_hooks[0])
+
+
+@pytest.mark.parametrize("name", ["table2_tiny", "table2_culane"])
+def test_the_ablation_takes_away_what_it_says(name):
+    methods = {method.name: built(method) for method in read_grid(CONFIGS / f"{name}.py").methods}
+    without_focus = {name for name, (loss, _) in methods.items() if loss.focus_power == 0}
+    # Every head has weight 1, whichever is selected, and none is ranked while tuning.
+    without_selection = {name for name, (_, hook) in methods.items() if hook.rest_weight == 1 and hook.interval > 5000}
+    assert without_focus == {"no-focus", "neither"}
+    assert without_selection == {"no-selection", "neither"}
+
+
+def test_the_sweep_covers_k_and_lambda():
+    found = [built(method) for method in read_grid(CONFIGS / "sweep_k_lambda.py").methods]
+    assert {(hook.k, loss.confidence_weight) for loss, hook in found} == {(k, w) for k in (1, 2, 3) for w in (1, 2, 4, 8)}
 
 
 def test_defaults_follow_from_the_names(tmp_path):
