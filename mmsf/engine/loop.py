@@ -47,6 +47,7 @@ class PTQLoop(BaseLoop):
         curves: Semantic head -> noise-score curve.
         stages: Stage -> metrics of the validation.
         lanes: Stage -> image path -> lanes of the validation, as `LaneRecorder` keeps them.
+        frame_scores: Stage -> ``columns``, ``frames`` (names) and ``scores`` (a row a frame) of the first metric with them.
         errors: 'before' and 'after' tuning -> head -> semantic error on the calibration frames.
         seconds: Phase -> seconds.
     """
@@ -81,6 +82,7 @@ class PTQLoop(BaseLoop):
         self.stages: dict[str, dict] = {}
         self.errors: dict[str, dict[str, float]] = {}
         self.lanes: dict[str, dict[str, dict]] = {}
+        self.frame_scores: dict[str, dict[str, list]] = {}
         self.seconds: dict[str, float] = {}
         self.frames: CalibrationFrames | None = None
         runner.register_hook(_LoopState(self), priority="NORMAL")
@@ -106,6 +108,11 @@ class PTQLoop(BaseLoop):
     def iter(self) -> int:
         """Iterations done."""
         return self._iter
+
+    @property
+    def sample_passes(self) -> float:
+        """What tuning has cost so far: forward passes of the whole quantized network, each on one frame."""
+        return float(self._iter * self.frames.batch_size)
 
     @property
     def model(self) -> QuantWrapper:
@@ -249,6 +256,11 @@ class PTQLoop(BaseLoop):
             evaluator.metrics.remove(recorder)
             self.model.predicts_in_float = False
         self.stages[stage] = {name: float(value) for name, value in metrics.items()}
+        for metric in evaluator.metrics:
+            if getattr(metric, "frame_scores", None):
+                names, scores = zip(*metric.frame_scores)
+                self.frame_scores[stage] = dict(columns=list(metric.frame_columns), frames=list(names), scores=list(scores))
+                break
         self.runner.model.train()
 
     def preprocess(self, data_batch: dict) -> dict:
@@ -285,6 +297,7 @@ class PTQLoop(BaseLoop):
             "stages": self.stages,
             "errors": self.errors,
             "lanes": self.lanes,
+            "frame_scores": self.frame_scores,
             "seconds": dict(self.seconds),
             "cost": self.cost.pairs,
         }
@@ -305,6 +318,7 @@ class PTQLoop(BaseLoop):
         self.curves = {name: NoiseScoreCurve.fit(c["loss"], c["raw_score"]) for name, c in state["curves"].items()}
         self.model.loss_function.units = state["units"]
         self.stages, self.errors, self.lanes = state["stages"], state["errors"], state["lanes"]
+        self.frame_scores = state["frame_scores"]
         self.seconds = state["seconds"]
         self.cost.pairs = [tuple(pair) for pair in state["cost"]]
 

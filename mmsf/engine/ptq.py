@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -11,7 +12,7 @@ from mmsf.engine.storage import newest_checkpoint
 from mmsf.errors import UserError
 
 
-def quantize(
+def ptq_config(
     config: str | Path,
     *,
     checkpoint: str | None = None,
@@ -21,18 +22,12 @@ def quantize(
     bits: str | None = None,
     presets: Path | None = None,
     bit_plan: str | None = None,
-    work_dir: str | None = None,
-    resume: bool = False,
-    launcher: str = "none",
     options: dict | None = None,
-) -> Runner:
-    """Quantize the detector of a config; arguments as `tools/ptq.py` has them.
+) -> Config:
+    """The config of a run, complete but for its work directory; arguments as `tools/ptq.py` has them.
 
     Args:
         presets: Folder of the presets, for ``preset``.
-
-    Returns:
-        The runner, its loop done.
 
     Raises:
         UserError: A wrong argument, config or file.
@@ -53,6 +48,31 @@ def quantize(
         )
     if bit_plan is not None:
         _add_bit_plan(cfg, bit_plan)
+    return cfg
+
+
+def quantize(
+    config: str | Path,
+    *,
+    preset: str | None = None,
+    bits: str | None = None,
+    work_dir: str | None = None,
+    resume: bool = False,
+    launcher: str = "none",
+    **arguments: Any,
+) -> Runner:
+    """Quantize the detector of a config; arguments as `tools/ptq.py` has them.
+
+    Args:
+        **arguments: The others of `ptq_config`.
+
+    Returns:
+        The runner, its loop done.
+
+    Raises:
+        UserError: A wrong argument, config or file.
+    """
+    cfg = ptq_config(config, preset=preset, bits=bits, **arguments)
     name = Path(config).stem if preset is None else f"{Path(config).stem}_{bits.lower()}_{preset}"
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / name)
     cfg.launcher = launcher

@@ -1,4 +1,4 @@
-"""What a finished run leaves: quantized.pth, summary.json, sensitivity.json, overlays, report.html."""
+"""What a finished run leaves: quantized.pth, summary.json, frames.json, sensitivity.json, overlays, report.html."""
 
 import json
 import platform
@@ -44,6 +44,8 @@ class ResultHook(Hook):
         summary, sensitivity = self.summary(runner), self.sensitivity(runner)
         _write_json(folder / "summary.json", summary)
         _write_json(folder / "sensitivity.json", sensitivity)
+        if runner.train_loop.frame_scores:
+            _write_json(folder / "frames.json", self.frames(runner), indent=None)
         pictures = write_overlays(folder / "overlays", self._frames(runner)) if runner.train_loop.lanes else []
         write_report(folder / "report.html", summary, sensitivity, pictures)
         runner.logger.info(f"results in {folder}\n{results_table(summary)}")
@@ -84,6 +86,8 @@ class ResultHook(Hook):
                 "evaluation": 0 if runner.val_loop is None else len(runner.val_loop.dataloader.dataset),
             },
             "iterations": loop.iter,
+            "batch_size": loop.frames.batch_size,
+            "sample_passes": loop.sample_passes,
             "seconds": loop.seconds,
             "iteration_cost_ratio": loop.cost.ratio,
             # Kilobytes on Linux; the largest the process has been.
@@ -111,6 +115,13 @@ class ResultHook(Hook):
         layers = {} if planner is None else planner.scores
         return {"curves": curves, "history": self._history(runner), "layers": layers}
 
+    def frames(self, runner) -> dict:
+        """`frames.json`: what every evaluation frame counts, in the order of ``columns``, by stage."""
+        scores = runner.train_loop.frame_scores
+        first = next(iter(scores.values()))
+        by_stage = {stage: found["scores"] for stage, found in scores.items()}
+        return {"columns": first["columns"], "frames": first["frames"], **by_stage}
+
     @staticmethod
     def _history(runner) -> list[dict]:
         return next((hook.history for hook in runner.hooks if hasattr(hook, "history")), [])
@@ -125,9 +136,9 @@ class ResultHook(Hook):
             yield Frame(Path(path).name, read_image(path), {stage: lanes[stage][path]["lines"] for stage in stages})
 
 
-def _write_json(path: Path, content: dict) -> None:
+def _write_json(path: Path, content: dict, indent: int | None = 1) -> None:
     with whole_or_absent(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.write_text(json.dumps(content, indent=indent) + "\n")
 
 
 def _versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from mmengine.evaluator import BaseMetric
 
 from mmsf.errors import UserError
 from mmsf.evaluation.culane_score import LaneCounts, count_frames, total
-from mmsf.evaluation.samples import by_image_size, lines_of
+from mmsf.evaluation.samples import by_image_size, frame_name, lines_of
 from mmsf.registry import METRICS
 
 
@@ -27,9 +27,13 @@ class CULaneMetric(BaseMetric):
         width: Thickness of the drawn lanes, pixels of the original image.
         collect_device: Where the results of several processes are gathered, "cpu" or "gpu".
         prefix: First part of the keys in place of "CULane".
+
+    Attributes:
+        frame_scores: Of the last evaluation: each frame's name and its numbers in the order of ``frame_columns``.
     """
 
     default_prefix = "CULane"
+    frame_columns = ("tp", "fp", "fn")
 
     def __init__(
         self, iou_threshold: float = 0.5, width: int = 30, collect_device: str = "cpu", prefix: str | None = None
@@ -37,6 +41,7 @@ class CULaneMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.iou_threshold = iou_threshold
         self.width = width
+        self.frame_scores: list[tuple[str | None, list[int]]] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count a batch.
@@ -51,15 +56,16 @@ class CULaneMetric(BaseMetric):
             predicted = [lines_of(sample, "pred_instances") for sample in samples]
             for index, count in zip(indices, count_frames(labelled, predicted, size, self.width, self.iou_threshold)):
                 counts[index] = count
-        self.results += [(sample.get("category"), count) for sample, count in zip(data_samples, counts)]
+        self.results += [(frame_name(sample), sample.get("category"), count) for sample, count in zip(data_samples, counts)]
 
-    def compute_metrics(self, results: list[tuple[str | None, LaneCounts]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[str | None, str | None, LaneCounts]]) -> dict[str, float]:
         """Add up the frames, over all and by category."""
         if not results:
             raise UserError("CULaneMetric got no frame; check the evaluation dataset")
-        metrics = _named(total(counts for _, counts in results))
-        for category in dict.fromkeys(name for name, _ in results if name is not None):
-            named = _named(total(counts for name, counts in results if name == category))
+        self.frame_scores = [(name, [counts.tp, counts.fp, counts.fn]) for name, _, counts in results]
+        metrics = _named(total(counts for _, _, counts in results))
+        for category in dict.fromkeys(category for _, category, _ in results if category is not None):
+            named = _named(total(counts for _, other, counts in results if other == category))
             wanted = ("fp",) if category == "cross" else named
             metrics.update({f"{category}/{key}": named[key] for key in wanted})
         return metrics

@@ -27,6 +27,11 @@ def lines_of(sample: dict, instances: str) -> list[np.ndarray]:
     return [np.asarray(line, np.float64).reshape(-1, 2) for line in group["lines"]]
 
 
+def frame_name(sample: dict) -> str | None:
+    """What names a sample's frame in files: its path below the data set, else its path; None where it has neither."""
+    return sample.get("relative_path") or sample.get("img_path")
+
+
 def by_image_size(samples: Sequence[dict]) -> dict[tuple[int, int], list[int]]:
     """Indices of the samples by height and width of their original images, pixels."""
     groups: dict[tuple[int, int], list[int]] = {}

@@ -7,7 +7,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from mmsf.errors import UserError
-from mmsf.evaluation.samples import lines_of
+from mmsf.evaluation.samples import frame_name, lines_of
 from mmsf.evaluation.tusimple_score import TuSimpleScore, mean_score, score_frame
 from mmsf.lanes.tusimple import MISSING, resample
 from mmsf.registry import METRICS
@@ -35,12 +35,17 @@ class TuSimpleMetric(BaseMetric):
     Args:
         collect_device: Where the results of several processes are gathered, "cpu" or "gpu".
         prefix: First part of the keys in place of "TuSimple".
+
+    Attributes:
+        frame_scores: Of the last evaluation: each frame's name and its numbers in the order of ``frame_columns``.
     """
 
     default_prefix = "TuSimple"
+    frame_columns = ("accuracy", "fp", "fn")
 
     def __init__(self, collect_device: str = "cpu", prefix: str | None = None) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        self.frame_scores: list[tuple[str | None, list[float]]] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Score a batch.
@@ -54,11 +59,12 @@ class TuSimpleMetric(BaseMetric):
             rows = np.asarray(sample["h_samples"], np.float64)
             labelled = _labelled_positions(lines_of(sample, "gt_instances"), rows)
             predicted = resample(lines_of(sample, "pred_instances"), rows)
-            self.results.append(score_frame(labelled, predicted, rows))
+            self.results.append((frame_name(sample), score_frame(labelled, predicted, rows)))
 
-    def compute_metrics(self, results: list[TuSimpleScore]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[str | None, TuSimpleScore]]) -> dict[str, float]:
         """Mean over the frames."""
         if not results:
             raise UserError("TuSimpleMetric got no frame; check the evaluation dataset")
-        score = mean_score(results)
+        self.frame_scores = [(name, [score.accuracy, score.fp, score.fn]) for name, score in results]
+        score = mean_score(score for _, score in results)
         return {"accuracy": score.accuracy, "FP": score.fp, "FN": score.fn, "F1": score.f1}

@@ -27,7 +27,7 @@ from mmsf.files import whole_or_absent
 HEAD_COLORS = ("#2f7fd6", "#dd7a12", "#1c9c74", "#b65aa3", "#c8483c", "#7d7f1e")
 # Ink of text and axes. `svg` replaces it by the colour of the text around, so that a page's dark style reaches the figure.
 _INK = "#20242a"
-_STYLE = {
+STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.edgecolor": _INK,
@@ -60,7 +60,7 @@ def exact_scores(sensitivity: Mapping[str, Any]) -> dict[str, float]:
     return dict(sensitivity.get("algorithm1") or (records[-1] if records else {}))
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def curves_figure(sensitivity: Mapping[str, Any]) -> Figure:
     """Draw noise -> lane distortion, one curve a head, with the losses before and after tuning marked on it.
 
@@ -90,7 +90,7 @@ def curves_figure(sensitivity: Mapping[str, Any]) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def timeline_figure(sensitivity: Mapping[str, Any]) -> Figure:
     """Draw each head's score over the iterations and, below, how strongly the loss focused on it.
 
@@ -123,7 +123,7 @@ def timeline_figure(sensitivity: Mapping[str, Any]) -> Figure:
     return figure
 
 
-@matplotlib.rc_context(_STYLE)
+@matplotlib.rc_context(STYLE)
 def losses_figure(sensitivity: Mapping[str, Any]) -> Figure:
     """Draw each head's loss over the iterations. ``sensitivity`` needs ``history``."""
     history = sensitivity["history"]
@@ -153,7 +153,7 @@ def figures(sensitivity: Mapping[str, Any]) -> dict[str, Figure]:
 
 def write_figure(path: str | Path, figure: Figure) -> None:
     """Write a figure as the ending of ``path`` says (PNG, SVG, PDF), on white, whole or not at all."""
-    with matplotlib.rc_context(_STYLE), whole_or_absent(path) as temporary:
+    with matplotlib.rc_context(STYLE), whole_or_absent(path) as temporary:
         figure.savefig(temporary, dpi=150, facecolor="white")
 
 
@@ -165,7 +165,7 @@ def svg(figure: Figure, name: str) -> str:
         name: Unique in the page; the identifiers inside the element are made from it.
     """
     buffer = io.StringIO()
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}):
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(_INK, "currentColor").replace("'DejaVu Sans'", "var(--font, sans-serif)")

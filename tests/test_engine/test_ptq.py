@@ -28,14 +28,14 @@ def read(folder: Path, name: str) -> dict:
 
 @pytest.mark.smoke
 def test_a_run_leaves_what_it_promises(finished):
-    assert {"quantized.pth", "summary.json", "sensitivity.json", "report.html", "overlays"} <= {
-        p.name for p in finished.iterdir()
-    }
+    promised = {"quantized.pth", "summary.json", "frames.json", "sensitivity.json", "report.html", "overlays"}
+    assert promised <= {path.name for path in finished.iterdir()}
     assert len(list((finished / "overlays").iterdir())) == 2
     summary = read(finished, "summary.json")
     assert summary["frames"] == {"calibration": 10, "evaluation": 6}
     assert (summary["weight_bits"], summary["activation_bits"], summary["iterations"]) == (4, 4, 6)
     assert summary["mac_share"] == {"4/4": pytest.approx(1.0)}
+    assert (summary["batch_size"], summary["sample_passes"]) == (4, 24)
     assert all(bits == [4, 4] for bits in summary["bit_plan"].values())
     assert summary["float"]["CULane/F1"] > 0.7
     for stage in ("float", "calibrated", "quantized"):
@@ -82,6 +82,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(phase, roads, finished, tmp_
     for name in ("curves", "history"):
         assert read(tmp_path, "sensitivity.json")[name] == read(finished, "sensitivity.json")[name]
     assert read(tmp_path, "summary.json")["quantized"] == read(finished, "summary.json")["quantized"]
+    assert read(tmp_path, "frames.json") == read(finished, "frames.json")
 
 
 def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(roads, finished, tmp_path):

@@ -131,6 +131,18 @@ def test_agreement_falls_with_the_shift_and_counts_its_pixels():
     assert before["agreement/F1"] == 0
 
 
+def test_metrics_keep_what_every_frame_counts():
+    samples = [
+        sample([lane(500), lane(900)], [lane(505)], relative_path="a.jpg", h_samples=np.arange(309.0, 590, 10)),
+        sample([], [lane(505)], relative_path="b.jpg", h_samples=np.arange(309.0, 590, 10)),
+    ]
+    for name, expected in (("CULaneMetric", [[1, 1, 0], [0, 0, 1]]), ("TuSimpleMetric", [[1, 0.5, 0], [0, 0, 1]])):
+        metric = METRICS.build({"type": name})
+        Evaluator([metric]).offline_evaluate(samples, chunk_size=1)
+        assert metric.frame_scores == list(zip(("a.jpg", "b.jpg"), expected))
+    assert metric.frame_columns == ("accuracy", "fp", "fn")
+
+
 def test_agreement_of_lists_equals_the_metric_and_takes_lanes():
     floating, quantized = [[lane(400), lane(800)], [lane(50)]], [[lane(406)], [lane(52), lane(1200)]]
     figures = agreement(floating, [[Lane(points) for points in frame] for frame in quantized], sizes=[SIZE, SIZE])

@@ -41,6 +41,7 @@ def project(tmp_path):
         ("datasets", "from mmsf import evaluation"),
         ("evaluation", "from mmsf import engine"),
         ("visualization", "import torch"),
+        ("engine", "from mmsf import benchmark"),
     ],
 )
 def test_an_import_against_the_direction_is_found(project, package, line):

@@ -1,0 +1,12 @@
+# The paper's Table 3: time against QDrop and LSQ+ on CULane. Needs data/culane and checkpoints/{condlanenet,resa}-small.pth.
+_base_ = ["../_base_/benchmark/culane.py"]
+
+title = "Table 3: time on CULane"
+table = 3
+detectors = [_base_.culane["condlanenet-small"], _base_.culane["resa-small"]]
+methods = [
+    dict(name="lsq-plus", title="LSQ+", paper="LSQ+"),
+    dict(name="qdrop", title="QDrop", paper="QDrop"),
+    dict(name="paper", title="Selective Focus", paper="Ours"),
+]
+bits = ["w8a4"]

@@ -1,0 +1,47 @@
+"""A benchmark at a glance: F1 of every detector and method."""
+
+from collections.abc import Mapping
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from mmsf.visualization.sensitivity import HEAD_COLORS, STYLE
+
+_MARKERS = "osD^vP*Xph<>d"
+
+
+@matplotlib.rc_context(STYLE)
+def f1_figure(f1: Mapping[str, Mapping[str, Mapping[str, tuple[float, float]]]]) -> Figure:
+    """Draw a panel for each of the bits: detectors across, a dot with its standard error for each method.
+
+    Args:
+        f1: Bits -> method -> detector -> F1 and its standard error, percent. A method "float" is drawn as a line.
+    """
+    detectors = list(dict.fromkeys(name for rows in f1.values() for row in rows.values() for name in row))
+    methods = list(dict.fromkeys(name for rows in f1.values() for name, row in rows.items() if row and name != "float"))
+    width = max(6.0, 1.2 + len(detectors) * (0.5 + 0.16 * len(methods)))
+    figure = Figure(figsize=(width, 0.8 + 2.6 * len(f1)), layout="constrained")
+    panels = figure.subplots(len(f1), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, (bits, rows) in zip(panels, f1.items()):
+        for number, method in enumerate(methods):
+            row = rows.get(method, {})
+            shift = (number + 0.5) / len(methods) * 0.8 - 0.4
+            axes.errorbar(
+                [detectors.index(name) + shift for name in row],
+                [value for value, _ in row.values()],
+                [error for _, error in row.values()],
+                fmt=_MARKERS[number % len(_MARKERS)],
+                color=HEAD_COLORS[number % len(HEAD_COLORS)],
+                markersize=5,
+                linewidth=1.2,
+                label=method,
+            )
+        for name, (value, _) in rows.get("float", {}).items():
+            place = detectors.index(name)
+            axes.hlines(value, place - 0.42, place + 0.42, linewidth=1.2, linestyle=":", color=STYLE["text.color"])
+        axes.set(ylabel=f"{bits}\nF1, percent", ylim=(-3, 103), xlim=(-0.5, len(detectors) - 0.5))
+        axes.set_xticks(range(len(detectors)), detectors)
+        axes.grid(visible=True, axis="y")
+        axes.set_axisbelow(True)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=min(4, len(methods)))
+    return figure

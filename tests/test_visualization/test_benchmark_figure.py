@@ -1,0 +1,32 @@
+"""The figure of a benchmark shows the figures that it was given."""
+
+import pytest
+
+from mmsf.visualization.benchmark import f1_figure
+
+F1 = {
+    "W8A8": {"float": {"LSTR": (98.0, 0.5)}, "ours": {"LSTR": (97.0, 0.6)}, "other": {"LSTR": (90.0, 1.0)}},
+    "W4A4": {
+        "float": {"LSTR": (98.0, 0.5), "GANet": (95.0, 0.7)},
+        "ours": {"LSTR": (44.0, 2.0), "GANet": (70.0, 1.5)},
+        "other": {"GANet": (60.0, 3.0)},
+        "not run": {},
+    },
+}
+
+
+@pytest.mark.parametrize("bits", ["W8A8", "W4A4"])
+def test_every_method_has_a_dot_and_its_error_at_every_detector(bits):
+    axes = f1_figure(F1).axes[list(F1).index(bits)]
+    drawn = {container.get_label(): container for container in axes.containers}
+    assert set(drawn) == {"ours", "other"}
+    for method, container in drawn.items():
+        dots, _, (bars,) = container.lines
+        assert dots.get_ydata().tolist() == [value for value, _ in F1[bits][method].values()]
+        ends = [(path.vertices[0, 1], path.vertices[1, 1]) for path in bars.get_paths()]
+        assert ends == [(value - error, value + error) for value, error in F1[bits][method].values()]
+
+
+def test_the_float_model_is_a_line_across_its_detector():
+    lines = [path.vertices for path in f1_figure(F1).axes[1].collections[-1].get_paths()]
+    assert [set(line[:, 1]) for line in lines] == [{95.0}]

@@ -1,0 +1,56 @@
+"""Quantize several detectors with several methods, and compare them in tables like the paper's.
+
+python tools/benchmark.py grid configs/benchmark/table1_tiny.py --work-dir work_dirs/table1
+python tools/benchmark.py tables configs/benchmark/table1_tiny.py --work-dir work_dirs/table1
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from mmengine.config import DictAction
+
+import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
+from mmsf.benchmark import Benchmark
+from mmsf.cli import run
+
+PRESETS = Path(__file__).resolve().parent.parent / "configs" / "_base_" / "ptq"
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["grid", "tables"], help="run what is not finished, or write the tables alone")
+    parser.add_argument("config", help="config of the benchmark, such as configs/benchmark/table1_tiny.py")
+    parser.add_argument("--work-dir", help="where cells and tables go; default work_dirs/<config>")
+    parser.add_argument("--detectors", nargs="+", help="run these only")
+    parser.add_argument("--methods", nargs="+", help="run these only")
+    parser.add_argument("--bits", nargs="+", help="run at these bits, such as w4a4")
+    parser.add_argument("--seeds", nargs="+", type=int, help="run with these seeds")
+    parser.add_argument("--checkpoint", help="float weights, of a single detector")
+    parser.add_argument("--data-root", help="folder of the data set, for all detectors")
+    parser.add_argument("--calibration-root", nargs="+", help="folders of images to calibrate with, for all detectors")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, default={}, help="k=v pairs merged into the config of every run"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    benchmark = Benchmark(
+        args.config,
+        args.work_dir or Path("work_dirs") / Path(args.config).stem,
+        PRESETS,
+        part=dict(detectors=args.detectors, methods=args.methods, bits=args.bits, seeds=args.seeds),
+        files=dict(checkpoint=args.checkpoint, data_root=args.data_root, calibration_root=args.calibration_root),
+        options=args.cfg_options,
+    )
+    if args.what == "tables":
+        print(benchmark.write_tables())
+    elif benchmark.run(partial(print, flush=True)):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(main)
