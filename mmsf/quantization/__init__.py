@@ -3,11 +3,13 @@
 from mmsf.quantization.network import QuantizationSettings, QuantizedNetwork
 from mmsf.quantization.plan import Bits
 from mmsf.quantization.profiles import PROFILES, Profile
-from mmsf.quantization.quantizer import Quantizer, QuantizerSettings
+from mmsf.quantization.quantizer import Quantizer, QuantizerSettings, RandomDropping, switched_off
 from mmsf.quantization.ranges import MinMaxRange, MSERange, PercentileRange, RangeEstimator
+from mmsf.quantization.rounding import AdaRound
 
 __all__ = [
     "PROFILES",
+    "AdaRound",
     "Bits",
     "MSERange",
     "MinMaxRange",
@@ -17,5 +19,7 @@ __all__ = [
     "QuantizedNetwork",
     "Quantizer",
     "QuantizerSettings",
+    "RandomDropping",
     "RangeEstimator",
+    "switched_off",
 ]
