@@ -154,8 +154,9 @@ class RandomDropping:
 
     def __call__(self, quantized: Tensor, original: Tensor) -> Tensor:
         """Mix two tensors of the same shape."""
-        draws = torch.rand(quantized.shape, device=quantized.device, generator=self.generator)
-        return torch.where(draws < self.keep_probability, quantized, original)
+        kept = torch.rand(quantized.shape, device=quantized.device, generator=self.generator).lt_(self.keep_probability)
+        # Exactly one or the other, as the factors are 1 and 0; forward and backward faster than torch.where.
+        return torch.lerp(original, quantized, kept)
 
 
 @contextmanager

@@ -40,12 +40,13 @@ class AdaRound(nn.Module):
 
     def forward(self) -> Tensor:
         """The soft weight."""
-        return (self.floor + self.share()).clamp(self.low, self.high) * self.scale
+        self._share = self.share()
+        return (self.floor + self._share).clamp(self.low, self.high) * self.scale
 
     def hard(self) -> Tensor:
         """The weight on its grid: up where V is not negative."""
         return (self.floor + (self.logits.detach() >= 0)).clamp(self.low, self.high) * self.scale
 
     def undecided(self, beta: float) -> Tensor:
-        """The regulariser, scalar: the sum over all weights of ``1 - |2 h(V) - 1|^beta``."""
-        return (1 - (2 * self.share() - 1).abs().pow(beta)).sum()
+        """The regulariser, scalar: the sum over all weights of ``1 - |2 h - 1|^beta``, with the h of the last `forward`."""
+        return self._share.numel() - (2 * self._share - 1).abs().pow(beta).sum()

@@ -8,6 +8,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from mmsf.quantization import QuantizedNetwork, Quantizer
+from mmsf.quantization.attention import DecomposedAttention
 from mmsf.quantization.functions import operands_of
 from mmsf.quantization.layers import QuantizedLayer, output_channel_axis
 from mmsf.reconstruction.layout import Layout, layouts
@@ -85,8 +86,8 @@ def find_units(network: QuantizedNetwork, run: Callable[[int], object], blocks: 
     """The units of a network: each of its quantized layers that run is in exactly one.
 
     A block is a unit if it runs once in a run of the network, and the layers that run nowhere but inside it belong to it. A
-    sequence that holds several layers is a block as well. The outermost block counts. Every other layer is a unit alone,
-    with all its runs.
+    sequence that holds several layers is a block as well, and so is PyTorch's attention. The outermost block counts. Every
+    other layer is a unit alone, with all its runs.
 
     Args:
         network: The quantized network.
@@ -212,4 +213,4 @@ class _Watch(TorchFunctionMode):
 def _is_block(module: nn.Module, blocks: tuple[type[nn.Module], ...]) -> bool:
     if type(module) is nn.Sequential:
         return sum(isinstance(child, QuantizedLayer) for child in module) > 1
-    return isinstance(module, blocks)
+    return isinstance(module, (*blocks, DecomposedAttention))

@@ -15,6 +15,6 @@ ptq_train_cfg = dict(
     curves=dict(levels=12, span=(0.1, 10.0), frames=64, draws=4),
 )
 # Of every unit; its learning rate is the roundings'.
-ptq_optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=1e-3))
+ptq_optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=1e-3, fused=True))
 ptq_param_scheduler = []
 ptq_custom_hooks = [dict(type="mmsf.ResultHook", method="adaround", preset="adaround")]
