@@ -5,7 +5,7 @@ import torch
 from test_reconstruction.toy_units import FRAMES, Toy, silent
 
 from mmsf.errors import UserError
-from mmsf.quantization import RandomDropping, switched_off
+from mmsf.quantization import AdaRound, RandomDropping, switched_off
 from mmsf.reconstruction import ActivationMemory, Kept, ReconstructionSettings, normalise, record, squared_gradients
 from mmsf.reconstruction.tuning import seeded_batches
 
@@ -35,16 +35,20 @@ def test_tuning_lowers_a_units_error_and_leaves_weights_on_their_grid(name, tmp_
 
 def test_every_weight_is_decided_at_the_end_of_the_schedule(tmp_path):
     toy = Toy()
-    seen = []
+    layers, seen = toy.units["block"].layers.values(), []
+    # A weight exactly in the middle has no slope; it stays there if no output depends on it either.
+    moving = torch.cat([AdaRound(layer.weight, layer.weight_quantizer).logits.abs().flatten() for layer in layers]) > 1e-4
+    assert moving.float().mean() > 0.99
 
     def report(iteration, error, rounding):
-        rounded = [layer.weight_quantizer.rounding for layer in toy.units["block"].layers.values()]
-        shares = torch.cat([r.share().flatten() for r in rounded])
-        seen.append(((shares > 0) & (shares < 1)).float().mean().item())
+        rounded = [layer.weight_quantizer.rounding for layer in layers]
+        seen.append(torch.cat([(r() != r.hard()).flatten() for r in rounded])[moving].float().mean().item())
 
-    toy.tuner("block", tmp_path, iterations=600, rounding_weight=1.0).tune_rounding(report)
-    # Without the regulariser in the warm-up, most are between; at the end none is.
-    assert seen[100] > 0.5
+    tuner = toy.tuner("block", tmp_path, iterations=300, rounding_weight=1.0)
+    tuner.make_optimizer = lambda groups: torch.optim.Adam(groups, lr=5e-2)
+    tuner.tune_rounding(report)
+    # Without the regulariser in the warm-up, most weights are between two values of the grid; at the end none is.
+    assert seen[59] > 0.5
     assert seen[-1] == 0
 
 
