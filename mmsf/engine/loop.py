@@ -21,6 +21,7 @@ from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.quantization import Bits, RangeEstimator, correcting_weights
+from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
@@ -151,20 +152,24 @@ class PTQLoop(BaseLoop):
 
     def estimate_ranges(self) -> None:
         """One float pass over the calibration frames, then every range."""
-        network = self.model.quantized
-        with self.timed("ranges"), torch.no_grad():
-            with network.observing() as histograms:
-                for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "ranges"):
-                    self.model.quantized_raw(self.preprocess(batch)["inputs"])
-            network.set_ranges(histograms, self.weight_range, self.activation_range)
+        with self.timed("ranges"):
+            histograms = self.observe()
+            self.model.quantized.set_ranges(histograms, self.weight_range, self.activation_range)
         if self.bit_planner is not None:
             with self.timed("bit plan"):
                 self.bit_planner.plan(self, histograms)
         if self.weight_correction:
-            with self.timed("ranges"), torch.no_grad(), correcting_weights(network):
+            with self.timed("ranges"), torch.no_grad(), correcting_weights(self.model.quantized):
                 for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "correction"):
                     self.model.quantized_raw(self.preprocess(batch)["inputs"])
         self.has_ranges = True
+
+    def observe(self) -> dict[str, GrowingHistogram]:
+        """Histograms of all activations over the calibration frames, without quantizers."""
+        with torch.no_grad(), self.model.quantized.observing() as histograms:
+            for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "ranges"):
+                self.model.quantized_raw(self.preprocess(batch)["inputs"])
+        return histograms
 
     def keep_float_outputs(self) -> None:
         """Raw outputs of the float model for every calibration frame, computed once."""

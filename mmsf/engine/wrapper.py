@@ -30,6 +30,7 @@ class QuantWrapper(BaseModel):
         adapter: Config of the adapter; None takes the detector's own.
 
     Attributes:
+        input_size: As given.
         quantized: The quantized copy.
         float_detector: The float original; not part of ``state_dict()`` or ``parameters()``.
         head_weights: (semantic heads,) the selection, a buffer.
@@ -60,6 +61,7 @@ class QuantWrapper(BaseModel):
         self.__dict__["float_detector"] = original
         self.data_preprocessor = original.data_preprocessor
         self.adapter: Adapter = original.adapter if adapter is None else TASK_UTILS.build(adapter)
+        self.input_size = tuple(input_size)
         example = torch.zeros(1, 3, *input_size)
         try:
             settings = QuantizationSettings(**quantizer)

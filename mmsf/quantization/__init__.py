@@ -4,7 +4,6 @@ from mmsf.quantization.correction import correcting_weights
 from mmsf.quantization.network import QuantizationSettings, QuantizedNetwork
 from mmsf.quantization.plan import Bits
 from mmsf.quantization.profiles import PROFILES, Profile
-from mmsf.quantization.quantizer import Quantizer, QuantizerSettings
 from mmsf.quantization.ranges import (
     ACIQRange,
     KLRange,
@@ -18,6 +17,7 @@ from mmsf.quantization.ranges import (
 __all__ = [
     "PROFILES",
     "ACIQRange",
+    "AdaRound",
     "Bits",
     "KLRange",
     "MSERange",
@@ -29,6 +29,8 @@ __all__ = [
     "QuantizedNetwork",
     "Quantizer",
     "QuantizerSettings",
+    "RandomDropping",
     "RangeEstimator",
     "correcting_weights",
+    "switched_off",
 ]

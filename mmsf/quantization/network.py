@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from mmsf.errors import UserError
 from mmsf.quantization.attention import decompose_attention
@@ -17,7 +17,7 @@ from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.quantization.layers import QuantizedLayer, output_channel_axis
 from mmsf.quantization.plan import FLOAT, Bits, bit_plan
 from mmsf.quantization.profiles import profile_named
-from mmsf.quantization.quantizer import Quantizer
+from mmsf.quantization.quantizer import Quantizer, switched_off
 from mmsf.quantization.ranges import RangeEstimator
 
 
@@ -164,19 +164,34 @@ class QuantizedNetwork(nn.Module):
     def observing(self) -> Iterator[dict[str, GrowingHistogram]]:
         """While the block runs, the network runs in float and its activations are counted, by quantizer name."""
         histograms = {}
-        weights = [layer.weight_quantizer for _, layer in self.layer_quantizers() if layer.weight_quantizer is not None]
         quantizers = dict(self.activation_quantizers())
         for name, quantizer in quantizers.items():
             quantizer.observer = histograms[name] = GrowingHistogram(name)
-        for quantizer in weights:
-            quantizer.enabled = False
         try:
-            yield histograms
+            with switched_off(quantizer for _, quantizer, _ in self.quantized_weights()):
+                yield histograms
         finally:
             for quantizer in quantizers.values():
                 quantizer.observer = None
-            for quantizer in weights:
-                quantizer.enabled = True
+
+    @contextmanager
+    def in_float(self, weights: dict[str, Tensor]) -> Iterator[None]:
+        """While the block runs, the network runs in float.
+
+        Args:
+            weights: Layer -> the weight it has in float, in place of the present one.
+        """
+        quantized = list(self.quantized_weights())
+        present = {name: weight.data for name, _, weight in quantized}
+        quantizers = [quantizer for _, quantizer, _ in quantized] + [q for _, q in self.activation_quantizers()]
+        try:
+            for name, _, weight in quantized:
+                weight.data = weights[name]
+            with switched_off(quantizers):
+                yield
+        finally:
+            for name, _, weight in quantized:
+                weight.data = present[name]
 
     def quantizers_of(self, name: str) -> list[Quantizer]:
         """The quantizers of a layer, weight first, or of a function call's operands."""
@@ -227,9 +242,12 @@ class QuantizedNetwork(nn.Module):
         self, histograms: dict[str, GrowingHistogram], weight_range: RangeEstimator, activation_range: RangeEstimator
     ) -> None:
         """Set every range: weights from themselves, activations from what `observing` has counted."""
-        for _, layer in self.layer_quantizers():
-            if layer.weight_quantizer is not None:
-                weight_range.set_weight_range(layer.weight_quantizer, layer.weight)
+        for _, quantizer, weight in self.quantized_weights():
+            weight_range.set_weight_range(quantizer, weight)
+        self.set_activation_ranges(histograms, activation_range)
+
+    def set_activation_ranges(self, histograms: dict[str, GrowingHistogram], activation_range: RangeEstimator) -> None:
+        """Set the ranges of activations alone."""
         for name, quantizer in self.activation_quantizers():
             activation_range.set_activation_range(quantizer, histograms[name])
 

@@ -1,5 +1,7 @@
 """One quantizer for weights and activations: bits 2-8, symmetric or affine, per tensor or per channel, signed or not."""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -70,6 +72,8 @@ class Quantizer(nn.Module):
         zero_point: Same shape, integers kept as float.
         enabled: A plain Python switch; off means the tensor passes unchanged.
         observer: When set, is called with the tensor, which passes unchanged.
+        rounding: A module that takes the place of rounding to nearest while it is tuned (`AdaRound`); None for nearest.
+        dropping: When set, is called with the quantized and the original tensor and chooses between them (`RandomDropping`).
     """
 
     def __init__(self, settings: QuantizerSettings, channels: int = 1) -> None:
@@ -83,6 +87,8 @@ class Quantizer(nn.Module):
         self.register_buffer("zero_point", torch.zeros(shape))
         self.enabled = True
         self.observer = None
+        self.rounding: nn.Module | None = None
+        self.dropping: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def set_range(self, low: Tensor, high: Tensor) -> None:
         """Set scale and zero point so that the grid spans [low, high], zero always included.
@@ -101,6 +107,15 @@ class Quantizer(nn.Module):
         qmin, qmax = self.settings.integer_range
         return qmin - self.zero_point, qmax - self.zero_point
 
+    def grid_for(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scale and integer limits, shaped so that they broadcast to ``x``."""
+        scale, (low, high) = self.scale, self.grid_limits()
+        if self.settings.per_channel:
+            shape = [1] * x.dim()
+            shape[self.settings.channel_axis] = -1
+            scale, low, high = scale.view(shape), low.view(shape), high.view(shape)
+        return scale, low, high
+
     def forward(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` (any shape; channels on ``channel_axis`` where per channel)."""
         if self.observer is not None:
@@ -108,17 +123,50 @@ class Quantizer(nn.Module):
             return x
         if not self.enabled:
             return x
-        scale = self.scale
-        low, high = self.grid_limits()
-        if self.settings.per_channel:
-            shape = [1] * x.dim()
-            shape[self.settings.channel_axis] = -1
-            scale, low, high = scale.view(shape), low.view(shape), high.view(shape)
+        if self.rounding is not None:
+            return self.rounding()
+        grid = self.grid_for(x)
         if self.settings.learn_scale:
-            return fake_quantize_learned(x, scale, low, high, self.settings.integer_range[1])
-        return fake_quantize(x, scale, low, high)
+            y = fake_quantize_learned(x, *grid, self.settings.integer_range[1])
+        else:
+            y = fake_quantize(x, *grid)
+        return y if self.dropping is None else self.dropping(y, x)
 
     def extra_repr(self) -> str:
         s = self.settings
         kind = "symmetric" if s.symmetric else "affine"
         return f"{s.bits} bits, {kind}, {'per channel' if s.per_channel else 'per tensor'}"
+
+
+class RandomDropping:
+    """QDrop: each element is quantized with some probability, and else stays as it is.
+
+    Args:
+        keep_probability: Probability that an element is quantized; the authors' 0.5. (In their code it is called drop_prob.)
+        generator: Of random numbers, on the device of the tensors.
+
+    Source:
+        Wei et al., "QDrop: Randomly Dropping Quantization for Extremely Low-bit Post-Training Quantization", 2022, Eq. 8.
+    """
+
+    def __init__(self, keep_probability: float, generator: torch.Generator) -> None:
+        self.keep_probability, self.generator = keep_probability, generator
+
+    def __call__(self, quantized: Tensor, original: Tensor) -> Tensor:
+        """Mix two tensors of the same shape."""
+        kept = torch.rand(quantized.shape, device=quantized.device, generator=self.generator).lt_(self.keep_probability)
+        # Exactly one or the other, as the factors are 1 and 0; forward and backward faster than torch.where.
+        return torch.lerp(original, quantized, kept)
+
+
+@contextmanager
+def switched_off(quantizers: Iterable[Quantizer]) -> Iterator[None]:
+    """While the block runs, tensors pass these quantizers unchanged."""
+    changed = [quantizer for quantizer in quantizers if quantizer.enabled]
+    for quantizer in changed:
+        quantizer.enabled = False
+    try:
+        yield
+    finally:
+        for quantizer in changed:
+            quantizer.enabled = True
