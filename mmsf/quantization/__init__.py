@@ -4,6 +4,7 @@ from mmsf.quantization.correction import correcting_weights
 from mmsf.quantization.network import QuantizationSettings, QuantizedNetwork
 from mmsf.quantization.plan import Bits
 from mmsf.quantization.profiles import PROFILES, Profile
+from mmsf.quantization.quantizer import Quantizer, QuantizerSettings, RandomDropping, switched_off
 from mmsf.quantization.ranges import (
     ACIQRange,
     KLRange,
@@ -13,6 +14,7 @@ from mmsf.quantization.ranges import (
     PercentileRange,
     RangeEstimator,
 )
+from mmsf.quantization.rounding import AdaRound
 
 __all__ = [
     "PROFILES",
