@@ -111,9 +111,17 @@ class PTQLoop(BaseLoop):
         return self._iter
 
     @property
+    def batch_size(self) -> int:
+        """Frames of a tuning iteration."""
+        return self.frames.batch_size
+
+    @property
     def sample_passes(self) -> float:
-        """What tuning has cost so far: forward passes of the whole quantized network, each on one frame."""
-        return float(self._iter * self.frames.batch_size)
+        """What tuning has cost so far: forward passes of the whole quantized network, each on one frame.
+
+        A loop whose iterations run a part of the network counts that part's share of the multiply-accumulates.
+        """
+        return float(self._iter * self.batch_size)
 
     @property
     def model(self) -> QuantWrapper:

@@ -86,7 +86,7 @@ class ResultHook(Hook):
                 "evaluation": 0 if runner.val_loop is None else len(runner.val_loop.dataloader.dataset),
             },
             "iterations": loop.iter,
-            "batch_size": loop.frames.batch_size,
+            "batch_size": loop.batch_size,
             "sample_passes": loop.sample_passes,
             "seconds": loop.seconds,
             "iteration_cost_ratio": loop.cost.ratio,
