@@ -1,0 +1,209 @@
+"""AdaRound, BRECQ and QDrop from a config to their results."""
+
+import json
+from pathlib import Path
+
+import pytest
+import small_condlane
+import small_segmentation
+import torch
+from test_engine.runs import CHECKPOINT, FLOAT_CONFIG, ROOT
+
+from mmsf.datasets.synthetic import write_dataset
+from mmsf.engine import BlockwiseLoop
+from mmsf.engine.config import preset_files, read_config, with_preset
+from mmsf.engine.ptq import quantize
+from mmsf.engine.quantized_file import read_quantized
+from mmsf.errors import UserError
+
+PRESETS = ROOT / "configs" / "_base_" / "ptq"
+METHODS = ("adaround", "brecq", "qdrop")
+CONFIGS = {
+    "condlane": ROOT / "configs" / "condlanenet" / "condlanenet_small_culane.py",
+    "scnn": ROOT / "configs" / "scnn" / "scnn_r18_culane.py",
+}
+SMALL = {"condlane": small_condlane.SMALL, "scnn": small_segmentation.SMALL}
+SIZE = {"condlane": small_condlane.INPUT_SIZE, "scnn": small_segmentation.INPUT_SIZE}
+
+
+@pytest.fixture(scope="module")
+def few_roads(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("few_roads")
+    write_dataset(folder / "train", frames=5, seed=1)
+    write_dataset(folder / "test", frames=2, seed=2)
+    torch.save({"state_dict": small_condlane.small().state_dict()}, folder / "condlane.pth")
+    torch.save({"state_dict": small_segmentation.small("scnn").state_dict()}, folder / "scnn.pth")
+    return folder
+
+
+def run(family: str, method: str, few_roads: Path, work_dir: Path, resume: bool = False, **further):
+    options = {f"model.detector.{key}": value for key, value in SMALL[family].items()}
+    for loader in ("train_dataloader", "val_dataloader"):
+        options[f"{loader}.dataset.pipeline.0.scale"] = SIZE[family][::-1]
+        options |= {f"{loader}.batch_size": 2, f"{loader}.num_workers": 0, f"{loader}.persistent_workers": False}
+    options |= {
+        "model.input_size": SIZE[family],
+        "train_cfg.reconstruction.iterations": 4,
+        "train_cfg.reconstruction.batch_size": 3,
+        "train_cfg.curves": dict(levels=3, span=(0.1, 10.0), frames=2, draws=1),
+        "optim_wrapper.optimizer.lr": 1e-2,
+        "custom_hooks.0.overlays": 1,
+        "env_cfg.mp_cfg.opencv_num_threads": 1,
+    }
+    if method == "brecq":
+        options["train_cfg.reconstruction.scale_iterations"] = 2
+    return quantize(
+        CONFIGS[family],
+        preset=method,
+        bits="w4a4",
+        presets=PRESETS,
+        checkpoint=str(few_roads / f"{family}.pth"),
+        data_root=str(few_roads / "test"),
+        calibration_root=[str(few_roads / "train")],
+        work_dir=str(work_dir),
+        resume=resume,
+        options=options | {key.replace("__", "."): value for key, value in further.items()},
+    )
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "quantized.pth", weights_only=True)["state_dict"]
+
+
+def assert_same_bits(one: dict, other: dict) -> None:
+    assert list(one) == list(other)
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "further"),
+    [
+        ("scnn", "adaround", {}),
+        ("scnn", "qdrop", {}),
+        ("condlane", "brecq", {}),
+        ("condlane", "brecq", dict(train_cfg__reconstruction__objective="fisher")),
+        ("condlane", "qdrop", {}),
+        ("condlane", "adaround", dict(train_cfg__reconstruction__keep_probability=0.5)),
+    ],
+)
+def test_a_run_ends_with_all_its_results(family, method, further, few_roads, tmp_path):
+    runner = run(family, method, few_roads, tmp_path, **further)
+    assert {"quantized.pth", "summary.json", "sensitivity.json", "report.html"} <= {p.name for p in tmp_path.iterdir()}
+    assert not (tmp_path / ".activations").exists()
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["method"] == method
+    assert summary["mac_share"] == {"4/4": pytest.approx(1.0)}
+    assert {"ranges", "float outputs", "tuning"} <= set(summary["seconds"])
+    loop: BlockwiseLoop = runner.train_loop
+    assert summary["iterations"] == loop.iter == loop.max_iters > 4 * 10
+    rounded = loop.unit_errors["rounding"]
+    assert {name for unit in loop.units if unit.name in rounded for name in unit.layers} == {
+        name for name, _ in loop.model.quantized.layer_quantizers()
+    }
+    assert bool(loop.unit_errors["scales"]) == (method == "brecq")
+    written = read_quantized(tmp_path / "quantized.pth")
+    for name, quantizer, weight in written.quantized.quantized_weights():
+        assert torch.equal(quantizer(weight), weight), name
+    images = torch.rand(2, 3, *SIZE[family])
+    with torch.no_grad():
+        for name, value in written(images).items():
+            assert torch.equal(value, loop.model(images)[name])
+
+
+@pytest.mark.parametrize(("method", "stop"), [("qdrop", 3), ("brecq", 4), ("brecq", 22)])
+def test_stopped_and_resumed_ends_with_the_same_bits(method, stop, few_roads, tmp_path, monkeypatch):
+    further = dict(train_cfg__reconstruction__objective="fisher", val_cfg=None, val_dataloader=None, val_evaluator=None)
+    run("condlane", method, few_roads, tmp_path / "whole", **further)
+    original, calls = BlockwiseLoop._tune_unit, []
+
+    def stopped(*args):
+        calls.append(args)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        original(*args)
+
+    monkeypatch.setattr(BlockwiseLoop, "_tune_unit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run("condlane", method, few_roads, tmp_path / "stopped", **further)
+    assert calls[-1][1] == ("scales" if stop > 20 else "rounding")
+    monkeypatch.undo()
+    runner = run("condlane", method, few_roads, tmp_path / "stopped", resume=True, **further)
+    assert_same_bits(state(tmp_path / "stopped"), state(tmp_path / "whole"))
+    assert runner.train_loop.iter == runner.train_loop.max_iters
+
+
+def test_activations_in_files_give_the_same_bits(few_roads, tmp_path):
+    off = dict(val_cfg=None, val_dataloader=None, val_evaluator=None)
+    for memory_mb in (4096, 0):
+        run("scnn", "qdrop", few_roads, tmp_path / str(memory_mb), train_cfg__memory_mb=memory_mb, **off)
+    assert_same_bits(state(tmp_path / "0"), state(tmp_path / "4096"))
+
+
+def test_importance_is_one_gradient_a_frame(few_roads, tmp_path):
+    off = dict(val_cfg=None, val_dataloader=None, val_evaluator=None)
+    loops = {}
+    for batch_size in (2, 5):
+        fisher = dict(train_cfg__reconstruction__objective="fisher", train_dataloader__batch_size=batch_size, **off)
+        fisher["train_cfg.memory_mb"] = 100
+        loops[batch_size] = run("scnn", "brecq", few_roads, tmp_path / str(batch_size), **fisher).train_loop
+    from mmsf.reconstruction import ActivationMemory
+
+    kept = []
+    for loop in loops.values():
+        memory = ActivationMemory(tmp_path / "activations", 100, torch.device("cpu"))
+        loop.model.load_state_dict(loops[2].model.state_dict())
+        kept.append(loop._data("rounding", 3, memory).importance.calls[0][0].rows)
+    torch.testing.assert_close(kept[0], kept[1], rtol=1e-3, atol=1e-6)
+    assert kept[0].mean().item() == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_preset_at_all_bits_with_the_authors_iterations(method):
+    for bits in ("w8a8", "w8a4", "w4a4"):
+        assert f"{method}_{bits}" in preset_files(PRESETS)
+        cfg = with_preset(FLOAT_CONFIG, method, bits, PRESETS)
+        reference = read_config(PRESETS / f"selective-focus_{bits}.py")
+        assert cfg.model.quantizer.bits == bits
+        # Same quantizers, ranges and measure of the heads as Selective Focus.
+        for key in ("scheme", "profile"):
+            assert cfg.model.quantizer[key] == reference.ptq_model.quantizer[key]
+        assert cfg.model.loss == reference.ptq_model.loss
+        for key in ("weight_range", "activation_range", "curves"):
+            assert cfg.train_cfg[key] == reference.ptq_train_cfg[key]
+        settings = cfg.train_cfg.reconstruction
+        assert (settings.iterations, settings.batch_size) == (20000, 32)
+        assert settings.units == ("layer" if method == "adaround" else "block")
+        assert settings.get("keep_probability") == (0.5 if method == "qdrop" else None)
+        assert cfg.optim_wrapper.optimizer.lr == 1e-3
+
+
+def test_wrong_settings_are_one_line(few_roads, tmp_path):
+    with pytest.raises(UserError, match=r"reconstruction: .*'iteration'"):
+        run("scnn", "qdrop", few_roads, tmp_path, train_cfg__reconstruction__iteration=3)
+
+
+def test_qdrop_brings_lstr_at_four_bits_nearer_to_its_float_model_than_ranges_do(tmp_path):
+    write_dataset(tmp_path / "train", frames=8, seed=1)
+    runner = quantize(
+        FLOAT_CONFIG,
+        preset="qdrop",
+        bits="w4a4",
+        presets=PRESETS,
+        checkpoint=str(CHECKPOINT),
+        calibration_root=[str(tmp_path / "train")],
+        work_dir=str(tmp_path / "run"),
+        options={
+            "train_cfg.reconstruction.iterations": 30,
+            "train_cfg.reconstruction.batch_size": 4,
+            "train_cfg.curves": dict(levels=2, frames=2, draws=1),
+            "optim_wrapper.optimizer.lr": 3e-2,
+            "train_dataloader.dataset.exclude": [],
+            **dict.fromkeys(("val_cfg", "val_dataloader", "val_evaluator")),
+            **dict.fromkeys(("test_cfg", "test_dataloader", "test_evaluator")),
+        },
+    )
+    errors = runner.train_loop.errors
+    # In units of the errors after range estimation.
+    assert sum(errors["after"].values()) < 0.9 * sum(errors["before"].values())
+    rounding = runner.train_loop.unit_errors["rounding"]
+    assert sum(after < before for before, after in rounding.values()) >= len(rounding) - 2
