@@ -32,7 +32,7 @@ def main() -> None:
     height = arguments.width * images[0].shape[0] / images[0].shape[1]  # of all panels
     rows = []
     for title, config, *weights in arguments.detector:
-        names = (f"{title}, float", f"{title}, quantized")
+        names = (f"{title}, float", "quantized")
         lanes = [predict(*build_predictor(config, file), arguments.pictures) for file in weights]
         strips = [
             side_by_side(

@@ -103,6 +103,22 @@ class BlockwiseLoop(PTQLoop):
         weights = any(layer.weight_quantizer is not None for layer in unit.layers.values())
         return self.settings.iterations if weights or (scales and joint) else 0
 
+    @property
+    def batch_size(self) -> int:
+        """Frames of a unit's mini-batch."""
+        return min(self.settings.batch_size, len(self.frames))
+
+    @property
+    def sample_passes(self) -> float:
+        """As `PTQLoop`: every unit that is done by its share of the multiply-accumulates."""
+        macs = self.model.quantized.multiply_accumulates
+        passes = [
+            self._iterations(stage, unit) * sum(macs[name] for name in unit.layers)
+            for stage in STAGES
+            for unit in self.units[: self.done[stage]]
+        ]
+        return self.batch_size * sum(passes) / sum(macs.values())
+
     def tune(self) -> None:
         """Unit after unit."""
         if "before" not in self.errors:

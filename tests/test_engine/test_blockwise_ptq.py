@@ -101,6 +101,10 @@ def test_a_run_ends_with_all_its_results(family, method, further, few_roads, tmp
         name for name, _ in loop.model.quantized.layer_quantizers()
     }
     assert bool(loop.unit_errors["scales"]) == (method == "brecq")
+    if method != "brecq":  # one stage of 4 iterations of 3 frames, over every layer but no product of activations
+        macs = loop.model.quantized.multiply_accumulates
+        layers = sum(macs[name] for name, _ in loop.model.quantized.layer_quantizers()) / sum(macs.values())
+        assert summary["sample_passes"] == pytest.approx(4 * 3 * layers)
     written = read_quantized(tmp_path / "quantized.pth")
     for name, quantizer, weight in written.quantized.quantized_weights():
         assert torch.equal(quantizer(weight), weight), name
