@@ -1,10 +1,21 @@
 """The MMEngine side: wrapper, loop, hooks."""
 
 from mmsf.engine import storage
+from mmsf.engine.analysis_hook import AnalysisHook
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
 from mmsf.engine.sensitivity_hook import SensitivityHook
+from mmsf.engine.sensitivity_loop import SensitivityLoop
 from mmsf.engine.wrapper import QuantWrapper
 
-__all__ = ["PTQLoop", "QuantWrapper", "RelativeRateConstructor", "ResultHook", "SensitivityHook", "storage"]
+__all__ = [
+    "AnalysisHook",
+    "PTQLoop",
+    "QuantWrapper",
+    "RelativeRateConstructor",
+    "ResultHook",
+    "SensitivityHook",
+    "SensitivityLoop",
+    "storage",
+]

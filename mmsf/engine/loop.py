@@ -21,6 +21,7 @@ from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.quantization import Bits, RangeEstimator
+from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
@@ -134,16 +135,20 @@ class PTQLoop(BaseLoop):
 
     def estimate_ranges(self) -> None:
         """One float pass over the calibration frames, then every range."""
-        network = self.model.quantized
         with self.timed("ranges"), torch.no_grad():
-            with network.observing() as histograms:
-                for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "ranges"):
-                    self.model.quantized_raw(self.preprocess(batch)["inputs"])
-            network.set_ranges(histograms, self.weight_range, self.activation_range)
+            histograms = self.observe()
+            self.model.quantized.set_ranges(histograms, self.weight_range, self.activation_range)
         if self.bit_planner is not None:
             with self.timed("bit plan"):
                 self.bit_planner.plan(self, histograms)
         self.has_ranges = True
+
+    def observe(self) -> dict[str, GrowingHistogram]:
+        """Histograms of all activations over the calibration frames, without quantizers."""
+        with torch.no_grad(), self.model.quantized.observing() as histograms:
+            for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "ranges"):
+                self.model.quantized_raw(self.preprocess(batch)["inputs"])
+        return histograms
 
     def keep_float_outputs(self) -> None:
         """Raw outputs of the float model for every calibration frame, computed once."""
@@ -235,6 +240,8 @@ class PTQLoop(BaseLoop):
             evaluator.metrics.remove(recorder)
             self.model.predicts_in_float = False
         self.stages[stage] = {name: float(value) for name, value in metrics.items()}
+        # By the stage's name: MMEngine writes every validation at the same step.
+        self.runner.visualizer.add_scalars({f"{stage}/{n}": v for n, v in self.stages[stage].items()}, step=self._iter)
         self.runner.model.train()
 
     def preprocess(self, data_batch: dict) -> dict:

@@ -9,6 +9,7 @@ from typing import Any
 from mmsf.errors import UserError
 from mmsf.files import whole_or_absent
 from mmsf.visualization import sensitivity as plots
+from mmsf.visualization.advice import next_step
 from mmsf.visualization.table import MODELS, all_metrics, main_metrics, number, numeric
 
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
@@ -24,6 +25,19 @@ _FIGURES = {
         "decoding; below, the heads that the loss focused on.",
     ),
     "losses": ("Losses of the heads", "Distance of the quantized head from the float one while tuning."),
+    "layers": (
+        "Layers, ranked",
+        "How far lanes move when a single layer is quantized and all others stay in float, and the layer's share of the "
+        "multiply-accumulates; a stroke is the score at more bits, where it was measured.",
+    ),
+}
+# What `mmsf.lanes.damage` counts: points, lanes, and what they are.
+_DAMAGE = {
+    "bend": ("bends", "bent_lanes", "shifted at a lane's end"),
+    "spike": ("spikes", "spiked_lanes", "shifted in a lane's middle"),
+    "misalignment": (("missing", "extra"), "misaligned_lanes", "missing or too many, at either end or in gaps"),
+    "lost lane": (None, "lost_lanes", "a lane of the float model that is gone"),
+    "invented lane": (None, "invented_lanes", "a lane that the float model does not see"),
 }
 
 
@@ -32,6 +46,7 @@ def write_report(
     summary: Mapping[str, Any],
     sensitivity: Mapping[str, Any] | None = None,
     overlays: Sequence[tuple[str, str | Path]] = (),
+    foreground: Sequence[tuple[str, str | Path]] = (),
 ) -> None:
     """Write the report, whole or not at all.
 
@@ -40,6 +55,7 @@ def write_report(
         summary: ``summary.json``; a part that is missing leaves out its section.
         sensitivity: ``sensitivity.json``, see `mmsf.visualization.sensitivity`.
         overlays: (title, PNG or JPEG file) of each comparison, the worst frame first; see `write_overlays`.
+        foreground: (title, PNG or JPEG file) of each foreground map; see `mmsf.visualization.foreground_figure`.
 
     Raises:
         UserError: A picture is missing or neither PNG nor JPEG.
@@ -49,10 +65,14 @@ def write_report(
     sections = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{escape(_subtitle(summary))}</p>',
+        _next_step(summary, sensitivity),
         _tiles(summary),
         _results(summary),
+        _damage(summary),
         _heads(summary, sensitivity),
         *_figures(sensitivity),
+        _all_layers(sensitivity),
+        _foreground(foreground),
         _frames(overlays),
         _facts(summary),
     ]
@@ -76,6 +96,11 @@ def _subtitle(summary: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
+def _next_step(summary: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
+    advice = next_step(summary, sensitivity)
+    return f'<div class="next"><h3>What to do next</h3><p>{escape(advice)}</p></div>' if advice else ""
+
+
 def _tiles(summary: Mapping[str, Any]) -> str:
     tiles = []
     key = next(iter(main_metrics(summary)), None)
@@ -93,7 +118,8 @@ def _tiles(summary: Mapping[str, Any]) -> str:
 
 
 def _results(summary: Mapping[str, Any]) -> str:
-    models = [model for model in MODELS if summary.get(model) or (model == "quantized" and summary.get("agreement"))]
+    agreement = _agreement(summary)
+    models = [model for model in MODELS if summary.get(model) or agreement.get(model)]
     main = main_metrics(summary)
     # The metrics that tell most come first; the others keep the order in which they were measured.
     keys = main + [key for key in all_metrics(summary) if key not in main]
@@ -106,15 +132,44 @@ def _results(summary: Mapping[str, Any]) -> str:
             change = ("+" if difference > 0 else "") + number(difference).replace("-", "−")
         rows.append([key, *map(number, values), change])
     # How the lanes themselves agree with the float model's; the float model has nothing to compare with.
-    agreement = summary.get("agreement") or {}
-    for key, value in numeric(agreement).items():
-        known = {"quantized": value, "calibrated": (agreement.get("calibrated") or {}).get(key)}
-        rows.append([f"against float: {key.replace('_', ' ')}", *(number(known.get(model)) for model in models), ""])
+    for key in dict.fromkeys(key for figures in agreement.values() for key in figures):
+        values = (number(agreement.get(model, {}).get(key)) for model in models)
+        rows.append([f"against float: {key.replace('_', ' ')}", *values, ""])
     if not rows:
         return ""
     note = "<p>Calibrated is the model after its ranges were estimated and before it was tuned.</p>"
     header = ["metric", *models, "quantized − float"]
-    return f'<h2>Results</h2>{note}<div class="card">{_table(header, rows, main=main[:1])}</div>'
+    return f'<h2>Results</h2>{note}<div class="card">{_table(*_without_empty(header, rows), main=main[:1])}</div>'
+
+
+def _agreement(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Model -> how its lanes agree with the float model's; only models that were compared."""
+    agreement = summary.get("agreement") or {}
+    known = {"calibrated": numeric(agreement.get("calibrated")), "quantized": numeric(agreement)}
+    return {model: figures for model, figures in known.items() if figures}
+
+
+def _damage(summary: Mapping[str, Any]) -> str:
+    agreement = summary.get("agreement") or {}
+    counts = {"calibrated": (agreement.get("calibrated") or {}).get("damage"), "quantized": agreement.get("damage")}
+    counts = {model: damage for model, damage in counts.items() if damage}
+    if not counts:
+        return ""
+    rows = []
+    for kind, (points, lanes, words) in _DAMAGE.items():
+        cells = []
+        for damage in counts.values():
+            names = [points] if isinstance(points, str) else points or ()
+            told = [f"{number(sum(damage[name] for name in names))} points"] if names else []
+            cells.append(", ".join([*told, f"{number(damage[lanes])} lanes"]))
+        rows.append([kind, words, *cells])
+    first = next(iter(counts.values()))
+    note = (
+        f"<p>Against the {number(first['float_lanes'])} lanes and {number(first['float_points'])} points that the float "
+        "model finds in the evaluation frames, on rows 20 pixels apart; shifted is more than 15 pixels. The points of lost "
+        "and invented lanes count as misaligned.</p>"
+    )
+    return f'<h2>Damage to lanes</h2>{note}<div class="card">{_table(["distortion", "what", *counts], rows)}</div>'
 
 
 def _heads(summary: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
@@ -125,10 +180,20 @@ def _heads(summary: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
         ratio = f"× {after / before:.3g}" if _measured(before, after) and before else ""
         rows.append([name, number(before), number(after), ratio, number(head.get("sensitivity")), number(alone.get(name))])
         rows[-1].append(_bar(share) if _measured(share) else "–")
+    others = {f"confidence {name}": score for name, score in (sensitivity.get("confidences") or {}).items()}
+    if "all_heads" in sensitivity:
+        others["all heads"] = sensitivity["all_heads"]
+    rows += [[name, "–", "–", "", "–", number(score), "–"] for name, score in others.items()]
     if not rows:
         return ""
     header = ["head", "loss before", "loss after", "change", "sensitivity", "distortion by it alone", "selected"]
-    return f'<h2>Heads</h2><div class="card">{_table(header, rows, html=(6,))}</div>'
+    header, rows = _without_empty(header, rows)
+    markup = [column for column, name in enumerate(header) if name == "selected"]
+    note = (
+        "<p>Sensitivity is the Lane Distortion Score that a head's present loss stands for on its curve; beside it, the "
+        "mean score of a frame with that head alone quantized, measured by decoding.</p>"
+    )
+    return f'<h2>Heads</h2>{note}<div class="card">{_table(header, rows, html=markup)}</div>'
 
 
 def _figures(sensitivity: Mapping[str, Any]) -> Iterable[str]:
@@ -137,17 +202,43 @@ def _figures(sensitivity: Mapping[str, Any]) -> Iterable[str]:
         yield f"<h2>{title}</h2><figure>{plots.svg(figure, name)}<figcaption>{caption}</figcaption></figure>"
 
 
+def _all_layers(sensitivity: Mapping[str, Any]) -> str:
+    shares = sensitivity.get("layer_shares") or {}
+    bits = next(iter((sensitivity.get("layers") or {}).values()), {})
+    rows = []
+    for name, score, others in plots.ranked_layers(sensitivity):
+        share = f"{100 * shares[name]:.2f} %" if name in shares else "–"
+        rows.append([name, number(score), *map(number, others), share])
+    if not rows:
+        return ""
+    header = ["layer", *(f"distortion at {pair} bits" for pair in bits), "multiply-accumulates"]
+    return f'<details><summary>All {len(rows)} layers</summary><div class="card">{_table(header, rows)}</div></details>'
+
+
+def _foreground(maps: Sequence[tuple[str, str | Path]]) -> str:
+    if not maps:
+        return ""
+    note = (
+        '<h2>Where noise moves lanes</h2><p class="soft">One block of a head\'s places is disturbed at a time, every place '
+        "by noise of the size of the head's error after range estimation. What stays dark may err without a lane moving; "
+        "thin dashed lines are the float model's lanes.</p>"
+    )
+    return note + "".join(_picture(title, path, f"Foreground map of {title}", "") for title, path in maps)
+
+
+def _picture(title: str, path: str | Path, alt: str, kind: str) -> str:
+    image = f'<img src="{_data_uri(Path(path))}" alt="{escape(alt)}" loading="lazy">'
+    return f'<figure class="{kind}">{image}<figcaption>{escape(title)}</figcaption></figure>'
+
+
 def _frames(overlays: Sequence[tuple[str, str | Path]]) -> str:
     if not overlays:
         return ""
-    parts = [
-        '<h2>Frames, the most distorted first</h2><p class="soft">White below a lane is where the float model saw it.</p>'
-    ]
-    for title, path in overlays:
-        alt = escape(f"Lanes of the models in {title}")
-        image = f'<img src="{_data_uri(Path(path))}" alt="{alt}" loading="lazy">'
-        parts.append(f'<figure class="wide">{image}<figcaption>{escape(title)}</figcaption></figure>')
-    return "".join(parts)
+    note = (
+        '<h2>Frames, the most distorted first</h2><p class="soft">White below a lane is where the float model saw it. '
+        "Marked are ▲ bends, ◆ spikes, ○ points that are missing and × points that are too many.</p>"
+    )
+    return note + "".join(_picture(title, path, f"Lanes of the models in {title}", "wide") for title, path in overlays)
 
 
 def _facts(summary: Mapping[str, Any]) -> str:
@@ -198,6 +289,12 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], main: Sequence[
         mark = ' class="main"' if first in main else ""
         body.append(f'<tr{mark}><th scope="row">{escape(first)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
     return f"<table>{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{''.join(body)}</tbody></table>"
+
+
+def _without_empty(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Leave out the columns in which nothing was measured."""
+    kept = [column for column in range(len(header)) if column == 0 or any(row[column] not in ("", "–") for row in rows)]
+    return [header[column] for column in kept], [[row[column] for column in kept] for row in rows]
 
 
 def _bar(share: float) -> str:
