@@ -65,6 +65,9 @@ class SensitivityLoop(PTQLoop):
         draws: Draws of the noise for each place of a foreground map.
         more_bits: Share of the multiply-accumulates that may go to 8 bits in the plan that is tried at the end.
 
+    Raises:
+        UserError: A number is out of its range.
+
     Attributes:
         algorithm1: Semantic head -> mean Lane Distortion Score of a frame, when that head alone is the calibrated model's.
         confidences: Confidence -> the same.
@@ -87,12 +90,12 @@ class SensitivityLoop(PTQLoop):
         draws: int = 2,
         more_bits: float = 0.25,
     ) -> None:
-        super().__init__(runner, dataloader, 0, weight_range, activation_range, curves, distortion, cost_samples=0)
         if layer_frames < 1 or foreground_frames < 0 or draws < 1 or not 0 < more_bits <= 1:
             raise UserError(
                 "SensitivityLoop: layer_frames and draws must be at least 1, foreground_frames at least 0, and more_bits a "
                 "share of the multiply-accumulates"
             )
+        super().__init__(runner, dataloader, 0, weight_range, activation_range, curves, distortion, cost_samples=0)
         self.layer_frames, self.foreground_frames = layer_frames, foreground_frames
         self.draws, self.more_bits = draws, more_bits
         self.algorithm1: dict[str, float] = {}
@@ -172,24 +175,24 @@ class SensitivityLoop(PTQLoop):
         """Put the layers whose own score is high for what they weigh at 8 bits, and measure what that wins."""
         network = self.model.quantized
         uniform = network.uniform_bits
-        low = {name: bits for name, bits in network.bits.items() if name in self.layer_scores and bits == uniform}
+        low = [name for name, bits in network.bits.items() if name in self.layer_scores and bits == uniform]
         highest = max(map(self.layer_scores.get, low), default=0.0)
-        low = {name: bits for name, bits in low.items() if self.layer_scores[name] > WORTH_BITS * highest}
-        if None in (uniform.weight, uniform.activation) or uniform == HIGH or not low:
+        if None in (uniform.weight, uniform.activation) or uniform == HIGH or not highest:
             return
         # The plan takes it that a layer at 8 bits moves no lane; the measurement does not.
-        scores = {name: {bits: self.layer_scores[name], HIGH: 0.0} for name, bits in low.items()}
+        won = {name: score if (score := self.layer_scores[name]) > WORTH_BITS * highest else 0.0 for name in low}
         costs = {name: layer_cost(network, name) for name in low}
-        chosen = plan_bits(scores, costs, Budget("mac_share", self.more_bits))
-        if HIGH not in chosen.values():
-            return
+        budget = Budget("mac_share", self.more_bits)
+        chosen = plan_bits({name: {uniform: score, HIGH: 0.0} for name, score in won.items()}, costs, budget)
         layers = sorted((n for n, bits in chosen.items() if bits == HIGH), key=lambda name: -self.layer_scores[name])
+        if not layers:
+            return
         with self.timed("more bits"):
             histograms = self.observe()
             self.set_bits(dict.fromkeys(layers, HIGH), histograms)
             output = self.model.adapter.split(super().quantized_outputs())
             after = DistortionScorer(self.model.adapter, self.float_and_calibrated()[0], self.metas, self.rule).of(output)
-            self.set_bits({name: low[name] for name in layers}, histograms)
+            self.set_bits(dict.fromkeys(layers, uniform), histograms)
         share = sum(costs[name].multiply_accumulates for name in layers) / sum(network.multiply_accumulates.values())
         self.plan = dict(
             layers=layers, bits=HIGH.as_list(), mac_share=share, score=self.all_heads, score_with=float(after.mean())

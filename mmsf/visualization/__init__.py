@@ -2,7 +2,7 @@
 
 from mmsf.visualization.advice import next_step
 from mmsf.visualization.foreground import foreground_figure
-from mmsf.visualization.overlay import PALETTE, Frame, draw_lanes, side_by_side, write_image, write_overlays
+from mmsf.visualization.overlay import PALETTE, Frame, draw_lanes, draw_marks, side_by_side, write_image, write_overlays
 from mmsf.visualization.report import write_report
 from mmsf.visualization.sensitivity import (
     curves_figure,
@@ -20,6 +20,7 @@ __all__ = [
     "Frame",
     "curves_figure",
     "draw_lanes",
+    "draw_marks",
     "figures",
     "foreground_figure",
     "layers_figure",

@@ -1,18 +1,16 @@
 """The report of a run: one HTML file that carries its pictures and needs no network."""
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from mmsf.errors import UserError
 from mmsf.files import whole_or_absent
+from mmsf.visualization import html
 from mmsf.visualization import sensitivity as plots
 from mmsf.visualization.advice import next_step
 from mmsf.visualization.table import MODELS, all_metrics, main_metrics, number, numeric
 
-_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _FIGURES = {
     "curves": (
         "Sensitivity of the heads",
@@ -112,7 +110,7 @@ def _tiles(summary: Mapping[str, Any]) -> str:
     agreement = numeric(summary.get("agreement"))
     tiles += [(number(value), f"{name.replace('_', ' ')}, quantized against float") for name, value in agreement.items()]
     if summary.get("seconds"):
-        tiles.append((_duration(sum(summary["seconds"].values())), "in all"))
+        tiles.append((html.duration(sum(summary["seconds"].values())), "in all"))
     cells = "".join(f'<div class="tile"><b>{escape(value)}</b><span>{escape(label)}</span></div>' for value, label in tiles)
     return f'<div class="tiles">{cells}</div>' if cells else ""
 
@@ -123,7 +121,7 @@ def _results(summary: Mapping[str, Any]) -> str:
     main = main_metrics(summary)
     # The metrics that tell most come first; the others keep the order in which they were measured.
     keys = main + [key for key in all_metrics(summary) if key not in main]
-    rows = []
+    rows: list[list[str]] = []
     for key in keys:
         values = [(summary.get(model) or {}).get(key) for model in models]
         change = ""
@@ -131,6 +129,7 @@ def _results(summary: Mapping[str, Any]) -> str:
             difference = values[-1] - values[0]
             change = ("+" if difference > 0 else "") + number(difference).replace("-", "−")
         rows.append([key, *map(number, values), change])
+    rows, others = rows[: len(main)], rows[len(main) :]
     # How the lanes themselves agree with the float model's; the float model has nothing to compare with.
     for key in dict.fromkeys(key for figures in agreement.values() for key in figures):
         values = (number(agreement.get(model, {}).get(key)) for model in models)
@@ -139,7 +138,8 @@ def _results(summary: Mapping[str, Any]) -> str:
         return ""
     note = "<p>Calibrated is the model after its ranges were estimated and before it was tuned.</p>"
     header = ["metric", *models, "quantized − float"]
-    return f'<h2>Results</h2>{note}<div class="card">{_table(*_without_empty(header, rows), main=main[:1])}</div>'
+    table = f'<div class="card">{html.table(*html.without_empty(header, rows), main=main[:1])}</div>'
+    return f"<h2>Results</h2>{note}{table}{html.details(f'{len(others)} more metrics', header, others)}"
 
 
 def _agreement(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -162,14 +162,14 @@ def _damage(summary: Mapping[str, Any]) -> str:
             names = [points] if isinstance(points, str) else points or ()
             told = [f"{number(sum(damage[name] for name in names))} points"] if names else []
             cells.append(", ".join([*told, f"{number(damage[lanes])} lanes"]))
-        rows.append([kind, words, *cells])
+        rows.append([f"{kind}: {words}", *cells])
     first = next(iter(counts.values()))
     note = (
         f"<p>Against the {number(first['float_lanes'])} lanes and {number(first['float_points'])} points that the float "
         "model finds in the evaluation frames, on rows 20 pixels apart; shifted is more than 15 pixels. The points of lost "
         "and invented lanes count as misaligned.</p>"
     )
-    return f'<h2>Damage to lanes</h2>{note}<div class="card">{_table(["distortion", "what", *counts], rows)}</div>'
+    return f'<h2>Damage to lanes</h2>{note}<div class="card">{html.table(["distortion", *counts], rows)}</div>'
 
 
 def _heads(summary: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
@@ -179,7 +179,7 @@ def _heads(summary: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
         before, after, share = head.get("loss_before"), head.get("loss_after"), head.get("selected_share")
         ratio = f"× {after / before:.3g}" if _measured(before, after) and before else ""
         rows.append([name, number(before), number(after), ratio, number(head.get("sensitivity")), number(alone.get(name))])
-        rows[-1].append(_bar(share) if _measured(share) else "–")
+        rows[-1].append(html.bar(share) if _measured(share) else "–")
     others = {f"confidence {name}": score for name, score in (sensitivity.get("confidences") or {}).items()}
     if "all_heads" in sensitivity:
         others["all heads"] = sensitivity["all_heads"]
@@ -187,13 +187,13 @@ def _heads(summary: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     header = ["head", "loss before", "loss after", "change", "sensitivity", "distortion by it alone", "selected"]
-    header, rows = _without_empty(header, rows)
+    header, rows = html.without_empty(header, rows)
     markup = [column for column, name in enumerate(header) if name == "selected"]
     note = (
         "<p>Sensitivity is the Lane Distortion Score that a head's present loss stands for on its curve; beside it, the "
         "mean score of a frame with that head alone quantized, measured by decoding.</p>"
     )
-    return f'<h2>Heads</h2>{note}<div class="card">{_table(header, rows, html=markup)}</div>'
+    return f'<h2>Heads</h2>{note}<div class="card">{html.table(header, rows, html=markup)}</div>'
 
 
 def _figures(sensitivity: Mapping[str, Any]) -> Iterable[str]:
@@ -209,10 +209,8 @@ def _all_layers(sensitivity: Mapping[str, Any]) -> str:
     for name, score, others in plots.ranked_layers(sensitivity):
         share = f"{100 * shares[name]:.2f} %" if name in shares else "–"
         rows.append([name, number(score), *map(number, others), share])
-    if not rows:
-        return ""
     header = ["layer", *(f"distortion at {pair} bits" for pair in bits), "multiply-accumulates"]
-    return f'<details><summary>All {len(rows)} layers</summary><div class="card">{_table(header, rows)}</div></details>'
+    return html.details(f"All {len(rows)} layers", header, rows)
 
 
 def _foreground(maps: Sequence[tuple[str, str | Path]]) -> str:
@@ -223,12 +221,7 @@ def _foreground(maps: Sequence[tuple[str, str | Path]]) -> str:
         "by noise of the size of the head's error after range estimation. What stays dark may err without a lane moving; "
         "thin dashed lines are the float model's lanes.</p>"
     )
-    return note + "".join(_picture(title, path, f"Foreground map of {title}", "") for title, path in maps)
-
-
-def _picture(title: str, path: str | Path, alt: str, kind: str) -> str:
-    image = f'<img src="{_data_uri(Path(path))}" alt="{escape(alt)}" loading="lazy">'
-    return f'<figure class="{kind}">{image}<figcaption>{escape(title)}</figcaption></figure>'
+    return note + "".join(html.picture(title, path, f"Foreground map of {title}", "") for title, path in maps)
 
 
 def _frames(overlays: Sequence[tuple[str, str | Path]]) -> str:
@@ -238,7 +231,7 @@ def _frames(overlays: Sequence[tuple[str, str | Path]]) -> str:
         '<h2>Frames, the most distorted first</h2><p class="soft">White below a lane is where the float model saw it. '
         "Marked are ▲ bends, ◆ spikes, ○ points that are missing and × points that are too many.</p>"
     )
-    return note + "".join(_picture(title, path, f"Lanes of the models in {title}", "wide") for title, path in overlays)
+    return note + "".join(html.picture(title, path, f"Lanes of the models in {title}", "wide") for title, path in overlays)
 
 
 def _facts(summary: Mapping[str, Any]) -> str:
@@ -255,7 +248,7 @@ def _facts(summary: Mapping[str, Any]) -> str:
         "peak memory, MB": summary.get("peak_memory_mb"),
     }
     run |= {f"{kind} frames": count for kind, count in (summary.get("frames") or {}).items()}
-    seconds = {name.replace("_", " "): _duration(value) for name, value in (summary.get("seconds") or {}).items()}
+    seconds = {name.replace("_", " "): html.duration(value) for name, value in (summary.get("seconds") or {}).items()}
     shares = {f"{bits} bit": f"{100 * share:.1f} %" for bits, share in (summary.get("mac_share") or {}).items()}
     cards = [
         ("Run", run),
@@ -267,10 +260,9 @@ def _facts(summary: Mapping[str, Any]) -> str:
     for title, facts in cards:
         rows = [[name, number(value)] for name, value in facts.items() if value is not None]
         if rows:
-            parts.append(f'<div class="card"><h3>{title}</h3>{_table([], rows)}</div>')
+            parts.append(f'<div class="card"><h3>{title}</h3>{html.table([], rows)}</div>')
     plan = [[layer, *map(str, bits)] for layer, bits in (summary.get("bit_plan") or {}).items()]
-    table = f'<div class="card">{_table(["layer", "weights", "activations"], plan)}</div>'
-    layers = f"<details><summary>Bits of the {len(plan)} layers</summary>{table}</details>" if plan else ""
+    layers = html.details(f"Bits of the {len(plan)} layers", ["layer", "weights", "activations"], plan)
     return f'<h2>The run</h2><div class="facts">{"".join(parts)}</div>{layers}' if parts or plan else ""
 
 
@@ -278,42 +270,6 @@ def _kernels(weights: Any, activations: Any) -> str:
     if (weights, activations) == (8, 8):
         return "8-bit integer, in ONNX Runtime, OpenVINO, TensorRT"
     return "simulated: no stock convolution has these bits"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], main: Sequence[str] = (), html: Sequence[int] = ()) -> str:
-    """Build a table; the first cell of a row is its heading, and cells of the columns ``html`` are markup already."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = []
-    for first, *rest in rows:
-        cells = [cell if column in html else escape(cell) for column, cell in enumerate(rest, 1)]
-        mark = ' class="main"' if first in main else ""
-        body.append(f'<tr{mark}><th scope="row">{escape(first)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
-    return f"<table>{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{''.join(body)}</tbody></table>"
-
-
-def _without_empty(header: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """Leave out the columns in which nothing was measured."""
-    kept = [column for column in range(len(header)) if column == 0 or any(row[column] not in ("", "–") for row in rows)]
-    return [header[column] for column in kept], [[row[column] for column in kept] for row in rows]
-
-
-def _bar(share: float) -> str:
-    percent = 100 * min(max(share, 0), 1)
-    return f'{percent:.0f} %<span class="bar"><i style="width:{percent:.1f}%"></i></span>'
-
-
-def _data_uri(path: Path) -> str:
-    kind = _TYPES.get(path.suffix.lower())
-    if kind is None or not path.is_file():
-        raise UserError(f"cannot put {path} into the report: it must be a PNG or JPEG file that exists")
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _measured(*values: Any) -> bool:
