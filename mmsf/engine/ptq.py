@@ -6,7 +6,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsf.engine.config import apply_options, read_config, require_ptq, set_roots, with_preset
+from mmsf.engine.config import apply_options, read_config, require_backends, require_ptq, set_roots, with_preset
 from mmsf.engine.storage import newest_checkpoint
 from mmsf.errors import UserError
 
@@ -75,6 +75,7 @@ def complete(
     """
     apply_options(cfg, options)
     set_roots(cfg, data_root, calibration_root)
+    require_backends(cfg)
     if checkpoint is not None:
         cfg.model.float_checkpoint = str(Path(checkpoint).resolve())
     if cfg.model.get("float_checkpoint") is None:

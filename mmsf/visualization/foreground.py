@@ -121,10 +121,10 @@ def _draw_candidates(
         for lane in candidates[number]:
             lines.append(np.asarray(getattr(lane, "points", lane)))
             values.append(scores[number])
-    share = norm(np.array(values)).filled(0.0)
-    colors = _shown_colors()(share)
-    colors[:, 3] = np.where(np.array(values) > 0, 1.0, 0.25)
-    axes.add_collection(LineCollection(lines, colors=colors, linewidths=np.where(np.array(values) > 0, 2.5, 0.6)))
+    moves = np.array(values) > 0
+    # Candidates that move nothing are faint and white.
+    colors = np.where(moves[:, None], _shown_colors()(norm(np.array(values)).filled(0.0)), (1.0, 1.0, 1.0, 0.25))
+    axes.add_collection(LineCollection(lines, colors=colors, linewidths=np.where(moves, 2.5, 0.6)))
 
 
 def _bars(above: Axes, below: Axes, scores: np.ndarray, confidence: np.ndarray, norm: Normalize, block: int) -> None:
