@@ -1,11 +1,23 @@
-"""The MMEngine side: wrapper, loop, hooks."""
+"""The MMEngine side: wrapper, loops, hooks."""
 
 from mmsf.engine import storage
+from mmsf.engine.analysis_hook import AnalysisHook
 from mmsf.engine.blockwise_loop import BlockwiseLoop
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
 from mmsf.engine.sensitivity_hook import SensitivityHook
+from mmsf.engine.sensitivity_loop import SensitivityLoop
 from mmsf.engine.wrapper import QuantWrapper
 
-__all__ = ["BlockwiseLoop", "PTQLoop", "QuantWrapper", "RelativeRateConstructor", "ResultHook", "SensitivityHook", "storage"]
+__all__ = [
+    "AnalysisHook",
+    "BlockwiseLoop",
+    "PTQLoop",
+    "QuantWrapper",
+    "RelativeRateConstructor",
+    "ResultHook",
+    "SensitivityHook",
+    "SensitivityLoop",
+    "storage",
+]

@@ -4,7 +4,7 @@ import torch
 
 from mmsf.engine.progress import with_progress
 from mmsf.errors import UserError
-from mmsf.quantization import Bits
+from mmsf.quantization import Bits, QuantizedNetwork
 from mmsf.sensitivity.budget import Budget, LayerCost, plan_bits
 from mmsf.sensitivity.layers import layer_scores
 from mmsf.sensitivity.scoring import DistortionScorer
@@ -50,7 +50,7 @@ class BitPlanner:
             network.set_ranges(histograms, loop.weight_range, loop.activation_range)
             for name, score in self.score_layers(loop, open_layers).items():
                 scores[name][bits] = score
-        costs = {name: self._cost(network, name) for name in open_layers}
+        costs = {name: layer_cost(network, name) for name in open_layers}
         plan = plan_bits(scores, costs, self.budget)
         network.set_bits(plan)
         network.set_ranges(histograms, loop.weight_range, loop.activation_range)
@@ -75,10 +75,11 @@ class BitPlanner:
 
         return layer_scores(model.quantized, with_progress(names, len(names), "layers"), heads, scorer)
 
-    @staticmethod
-    def _cost(network, name: str) -> LayerCost:
-        weights = 0 if name in network.call_names else network.network.get_submodule(name).weight.numel()
-        return LayerCost(weights, network.multiply_accumulates[name])
+
+def layer_cost(network: QuantizedNetwork, name: str) -> LayerCost:
+    """What the bits of a layer or function call cost."""
+    weights = 0 if name in network.call_names else network.network.get_submodule(name).weight.numel()
+    return LayerCost(weights, network.multiply_accumulates[name])
 
 
 def _joined(raws: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def require_ptq(cfg: Config, path: str | Path) -> None:
     """
     if not is_ptq(cfg):
         raise UserError(f"{path} is a float config; give --preset NAME --bits wXaY with it, or a config of configs/ptq")
+
+
+def require_backends(cfg: Config) -> None:
+    """Refuse TensorBoard's visualization backend where TensorBoard is not installed, before any work is done.
+
+    Raises:
+        UserError: It is not installed.
+    """
+    backends = (cfg.get("visualizer") or {}).get("vis_backends") or []
+    named = {str(backend.get("type", "")).rpartition(".")[2] for backend in backends}
+    if "TensorboardVisBackend" in named and find_spec("tensorboard") is None:
+        raise UserError("TensorboardVisBackend needs TensorBoard: pip install 'mmsf[tensorboard]'")
 
 
 def is_ptq(cfg: Config) -> bool:

@@ -269,6 +269,8 @@ class PTQLoop(BaseLoop):
             evaluator.metrics.remove(recorder)
             self.model.predicts_in_float = False
         self.stages[stage] = {name: float(value) for name, value in metrics.items()}
+        # By the stage's name: MMEngine writes every validation at the same step.
+        self.runner.visualizer.add_scalars({f"{stage}/{n}": v for n, v in self.stages[stage].items()}, step=self._iter)
         for metric in evaluator.metrics:
             if getattr(metric, "frame_scores", None):
                 names, scores = zip(*metric.frame_scores)

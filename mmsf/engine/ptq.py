@@ -7,9 +7,49 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsf.engine.config import apply_options, read_config, require_ptq, set_roots, with_preset
+from mmsf.engine.config import apply_options, read_config, require_backends, require_ptq, set_roots, with_preset
 from mmsf.engine.storage import newest_checkpoint
 from mmsf.errors import UserError
+
+
+def read_ptq(config: str | Path, preset: str | None, bits: str | None, presets: Path | None) -> Config:
+    """Read a PTQ config, or a float config with a preset put on it; arguments as `tools/ptq.py` has them.
+
+    Raises:
+        UserError: A wrong argument or config.
+    """
+    if (preset is None) != (bits is None):
+        raise UserError("--preset and --bits go together")
+    cfg = read_config(config) if preset is None else with_preset(config, preset, bits, presets)
+    require_ptq(cfg, config)
+    return cfg
+
+
+def complete(
+    cfg: Config, checkpoint: str | None, data_root: str | None, calibration_root: list[str] | None, options: dict
+) -> None:
+    """Put what the command line says into a PTQ config, in place; arguments as `tools/ptq.py` has them.
+
+    Raises:
+        UserError: A wrong argument, or no float weights.
+    """
+    apply_options(cfg, options)
+    set_roots(cfg, data_root, calibration_root)
+    require_backends(cfg)
+    if checkpoint is not None:
+        cfg.model.float_checkpoint = str(Path(checkpoint).resolve())
+    if cfg.model.get("float_checkpoint") is None:
+        raise UserError("there are no float weights; give --checkpoint FILE")
+    if not Path(cfg.model.float_checkpoint).is_file():
+        raise UserError(
+            f"checkpoint {checkpoint or cfg.model.float_checkpoint} is not there; give the path of a checkpoint file"
+        )
+    cfg.resume, cfg.load_from = False, None
+
+
+def run_name(config: str | Path, preset: str | None, bits: str | None) -> str:
+    """What a run is called after its config and, if it was put on it, its preset."""
+    return Path(config).stem if preset is None else f"{Path(config).stem}_{bits.lower()}_{preset}"
 
 
 def ptq_config(
@@ -32,20 +72,8 @@ def ptq_config(
     Raises:
         UserError: A wrong argument, config or file.
     """
-    if (preset is None) != (bits is None):
-        raise UserError("--preset and --bits go together")
-    cfg = read_config(config) if preset is None else with_preset(config, preset, bits, presets)
-    require_ptq(cfg, config)
-    apply_options(cfg, options or {})
-    set_roots(cfg, data_root, calibration_root)
-    if checkpoint is not None:
-        cfg.model.float_checkpoint = str(Path(checkpoint).resolve())
-    if cfg.model.get("float_checkpoint") is None:
-        raise UserError("there are no float weights; give --checkpoint FILE")
-    if not Path(cfg.model.float_checkpoint).is_file():
-        raise UserError(
-            f"checkpoint {checkpoint or cfg.model.float_checkpoint} is not there; give the path of a checkpoint file"
-        )
+    cfg = read_ptq(config, preset, bits, presets)
+    complete(cfg, checkpoint, data_root, calibration_root, options or {})
     if bit_plan is not None:
         _add_bit_plan(cfg, bit_plan)
     return cfg
@@ -73,11 +101,8 @@ def quantize(
         UserError: A wrong argument, config or file.
     """
     cfg = ptq_config(config, preset=preset, bits=bits, **arguments)
-    name = Path(config).stem if preset is None else f"{Path(config).stem}_{bits.lower()}_{preset}"
-    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / name)
+    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / run_name(config, preset, bits))
     cfg.launcher = launcher
-    cfg.resume = False
-    cfg.load_from = None
     if resume:
         newest = newest_checkpoint(cfg.work_dir)
         if newest is not None:

@@ -1,5 +1,6 @@
 """Keeps the lanes that a validation run predicts."""
 
+import numpy as np
 from mmengine.evaluator import BaseMetric
 
 
@@ -7,8 +8,8 @@ class LaneRecorder(BaseMetric):
     """A metric without figures: it writes down every frame's lanes.
 
     Args:
-        lanes: Filled with image path -> ``lines``, a list of (P, 2) arrays in pixels of the original image, and
-            ``size``, that image's (height, width).
+        lanes: Filled with image path -> ``lines``, a list of (P, 2) arrays in pixels of the original image, ``size``, that
+            image's (height, width), and ``labels``, lines as they are labelled, where they are.
     """
 
     default_prefix = "lanes"
@@ -20,6 +21,8 @@ class LaneRecorder(BaseMetric):
     def process(self, data_batch: dict, data_samples: list[dict]) -> None:
         for sample in data_samples:
             frame = {"lines": sample["pred_instances"]["lines"], "size": tuple(sample["ori_shape"][:2])}
+            if "lines" in sample.get("gt_instances", {}):
+                frame["labels"] = [np.asarray(line) for line in sample["gt_instances"]["lines"]]
             self.results.append((sample["img_path"], frame))
 
     def compute_metrics(self, results: list) -> dict:

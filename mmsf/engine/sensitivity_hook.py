@@ -113,11 +113,19 @@ class SensitivityHook(Hook):
                 [loop.frames.samples[i].metainfo for i in index],
                 loop.rule,
             )
+            # A mean, as the curves' scores are.
+            entry["algorithm1"] = {name: score / len(index) for name, score in entry["algorithm1"].items()}
             entry["tau"] = order_agreement(scores, entry["algorithm1"])
         self.history.append(entry)
         for name in heads:
-            runner.message_hub.update_scalar(f"train/sensitivity/score_{name}", scores[name])
-            runner.message_hub.update_scalar(f"train/sensitivity/selected_{name}", float(name in selected))
+            told = dict(mean_error=losses[name], score=scores[name], weight=weights[name], selected=float(name in selected))
+            if self.exact_frames:
+                told["algorithm1"] = entry["algorithm1"][name]
+            # LoggerHook passes on what stands under "train/" to every visualization backend.
+            for what, value in told.items():
+                runner.message_hub.update_scalar(f"train/sensitivity/{what}_{name}", value)
+        if "tau" in entry:
+            runner.message_hub.update_scalar("train/sensitivity/tau", entry["tau"])
         listed = ", ".join(f"{n} loss {losses[n]:.3g} score {scores[n]:.3g}{' *' if n in selected else ''}" for n in heads)
         runner.logger.info(f"selection at iteration {iteration}: {listed}")
 

@@ -1,7 +1,7 @@
 """How far a quantized model's lanes agree with the float model's. Needs no labels."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ from mmengine.evaluator import BaseMetric
 from mmsf.errors import UserError
 from mmsf.evaluation.culane_score import LaneCounts, count_frames, total
 from mmsf.evaluation.samples import by_image_size, lines_of
-from mmsf.lanes.distortion import DistortionRule, frames_distortion
+from mmsf.lanes.damage import Damage, lane_damage
+from mmsf.lanes.distortion import DistortionRule, lane_distortion
 from mmsf.lanes.lane import Lane
-from mmsf.lanes.rows import row_grid
+from mmsf.lanes.rows import frames_to_rows, row_grid
 from mmsf.registry import METRICS
 
 
@@ -25,12 +26,18 @@ class FrameAgreement:
         distortion: Lane Distortion Score.
         shift: Sum of the distances of matched points, pixels of the original image.
         points: Pairs of matched points.
+        damage: Bends, spikes and misalignments, by the names of `Damage`.
+        float_lanes: Lanes of the float model.
+        float_points: Their points on the rows that are compared.
     """
 
     counts: LaneCounts
     distortion: float
     shift: float
     points: int
+    damage: dict[str, int]
+    float_lanes: int
+    float_points: int
 
 
 def compare_frames(
@@ -55,9 +62,19 @@ def compare_frames(
     """
     plain = [[[getattr(lane, "points", lane) for lane in frame] for frame in frames] for frames in (reference, quantized)]
     counts = count_frames(*plain, size, width, iou_threshold)
-    distortion = frames_distortion(*plain, row_grid(size[0], row_step), rule)
-    figures = zip(counts, distortion.score.tolist(), distortion.shift.tolist(), distortion.matched_points.tolist())
-    return [FrameAgreement(*figure) for figure in figures]
+    rows = row_grid(size[0], row_step)
+    on_rows = [frames_to_rows(frames, rows) for frames in plain]
+    distortion = lane_distortion(*on_rows, rows, rule)
+    damage = _by_frame(lane_damage(*on_rows, rows, rule=rule))
+    points = np.isfinite(on_rows[0]).sum((1, 2))
+    figures = [values.tolist() for values in (distortion.score, distortion.shift, distortion.matched_points)]
+    lanes = [len(frame) for frame in plain[0]]
+    return [FrameAgreement(*frame) for frame in zip(counts, *figures, damage, lanes, points.tolist())]
+
+
+def _by_frame(damage: Damage) -> list[dict[str, int]]:
+    counts = asdict(damage)
+    return [dict(zip(counts, frame)) for frame in zip(*(values.tolist() for values in counts.values()))]
 
 
 def summarize(frames: Iterable[FrameAgreement]) -> dict[str, float]:
@@ -75,6 +92,18 @@ def summarize(frames: Iterable[FrameAgreement]) -> dict[str, float]:
         "mean_distortion": sum(frame.distortion for frame in frames) / max(len(frames), 1),
         "mean_shift": sum(frame.shift for frame in frames) / max(points, 1),
     }
+
+
+def total_damage(frames: Iterable[FrameAgreement]) -> dict[str, int]:
+    """Bends, spikes and misalignments over all frames; empty without any frame.
+
+    Returns:
+        Counts by the names of `Damage`; and ``float_lanes`` and ``float_points``, how much there was to damage.
+    """
+    frames = list(frames)
+    damage = {name: sum(frame.damage[name] for frame in frames) for name in (frames[0].damage if frames else ())}
+    totals = {name: sum(getattr(frame, name) for frame in frames) for name in ("float_lanes", "float_points")}
+    return {**damage, **totals} if frames else {}
 
 
 def _reach(frames: Iterable[Sequence[Lane | np.ndarray]]) -> tuple[int, int]:

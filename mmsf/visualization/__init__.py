@@ -1,8 +1,18 @@
 """Pictures for people: overlays of lanes, sensitivity figures, tables, the HTML report."""
 
-from mmsf.visualization.overlay import PALETTE, Frame, draw_lanes, side_by_side, write_image, write_overlays
+from mmsf.visualization.advice import next_step
+from mmsf.visualization.foreground import foreground_figure
+from mmsf.visualization.overlay import PALETTE, Frame, draw_lanes, draw_marks, side_by_side, write_image, write_overlays
 from mmsf.visualization.report import write_report
-from mmsf.visualization.sensitivity import curves_figure, figures, losses_figure, svg, timeline_figure, write_figure
+from mmsf.visualization.sensitivity import (
+    curves_figure,
+    figures,
+    layers_figure,
+    losses_figure,
+    svg,
+    timeline_figure,
+    write_figure,
+)
 from mmsf.visualization.table import main_metrics, markdown_table, results_table
 
 __all__ = [
@@ -10,10 +20,14 @@ __all__ = [
     "Frame",
     "curves_figure",
     "draw_lanes",
+    "draw_marks",
     "figures",
+    "foreground_figure",
+    "layers_figure",
     "losses_figure",
     "main_metrics",
     "markdown_table",
+    "next_step",
     "results_table",
     "side_by_side",
     "svg",

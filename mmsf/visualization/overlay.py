@@ -23,6 +23,13 @@ PALETTE: dict[str, Color] = {
     "calibrated": (48, 159, 255),
     "quantized": (168, 92, 255),
 }
+# Kinds of damage: OpenCV's marker (None is a ring) and its colour.
+MARKS: dict[str, tuple[int | None, Color]] = {
+    "bends": (cv2.MARKER_TRIANGLE_UP, (60, 240, 255)),
+    "spikes": (cv2.MARKER_DIAMOND, (64, 64, 255)),
+    "missing": (None, (255, 255, 255)),
+    "extra": (cv2.MARKER_TILTED_CROSS, (255, 255, 80)),
+}
 _OTHER: Color = (0, 224, 255)
 _REFERENCE: Color = (255, 255, 255)
 _STRIP: Color = (29, 24, 21)
@@ -43,12 +50,14 @@ class Frame:
         image: (H, W, 3) uint8, BGR.
         lanes: Panel title -> lanes in pixels of the image, in the order of the panels.
         captions: Panel title -> a few words; a panel without one tells the number of its lanes.
+        marks: Panel title -> kind of damage, a key of `MARKS` -> (N, 2) points, pixels of the image.
     """
 
     title: str
     image: np.ndarray
     lanes: Mapping[str, Sequence[Lane | np.ndarray]]
     captions: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
 
 def draw_lanes(
@@ -88,6 +97,29 @@ def draw_lanes(
     return canvas
 
 
+def draw_marks(image: np.ndarray, marks: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Mark damage over a copy of an image: triangles bends, diamonds spikes, rings missing points, crosses extra ones.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        marks: A key of `MARKS` -> (N, 2) points, pixels of the image.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+    """
+    canvas = np.ascontiguousarray(image).copy()
+    size = max(7, round(image.shape[1] / 90))
+    for kind, points in marks.items():
+        shape, color = MARKS[kind]
+        for x, y in np.round(_points(points)).astype(int).tolist():
+            for paint, width in (((24, 20, 18), 3), (color, 1)):
+                if shape is None:
+                    cv2.circle(canvas, (x, y), size // 3, paint, width, cv2.LINE_AA)
+                else:
+                    cv2.drawMarker(canvas, (x, y), paint, shape, size, width, cv2.LINE_AA)
+    return canvas
+
+
 def side_by_side(
     image: np.ndarray,
     panels: Mapping[str, Sequence[Lane | np.ndarray]],
@@ -95,6 +127,7 @@ def side_by_side(
     reference: str = "float",
     panel_width: int | None = None,
     columns: int | None = None,
+    marks: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> np.ndarray:
     """Lay one panel a model beside the others, each under a strip with its title and caption.
 
@@ -106,6 +139,7 @@ def side_by_side(
         reference: The panel whose lanes run in white below the lanes of the other models.
         panel_width: Pixels of one panel; by default the columns share 1920, and a smaller image is enlarged to at most 640.
         columns: Panels in a row; by default two where there are four, else all.
+        marks: Title -> kind of damage -> points, see `draw_marks`.
 
     Returns:
         (H', W', 3) uint8, BGR.
@@ -127,6 +161,8 @@ def side_by_side(
         # The reference lies below: a lane that stayed where it was hides it, a lane that moved leaves it in sight.
         beneath = lanes.get(reference, []) if title not in (reference, "ground truth") else []
         picture = draw_lanes(draw_lanes(small, beneath, _REFERENCE, thickness=2), lanes[title], color)
+        damage = (marks or {}).get(title, {})
+        picture = draw_marks(picture, {kind: _scaled(_points(points), scale) for kind, points in damage.items()})
         count = len(panels[title])
         caption = (captions or {}).get(title, "1 lane" if count == 1 else f"{count} lanes")
         canvas[top : top + _STRIP_HEIGHT, left : left + width] = _strip(title, caption, color, width)
@@ -159,7 +195,7 @@ def write_overlays(folder: str | Path, frames: Iterable[Frame], **layout: int | 
     for number, frame in enumerate(frames):
         name = "_".join(Path(frame.title).with_suffix("").parts).strip("_/")
         path = Path(folder) / f"{number:02d}_{name}.jpg"
-        write_image(path, side_by_side(frame.image, frame.lanes, frame.captions, **layout))
+        write_image(path, side_by_side(frame.image, frame.lanes, frame.captions, marks=frame.marks, **layout))
         written.append((frame.title, path))
     return written
 

@@ -1,17 +1,16 @@
 """The report of a run: one HTML file that carries its pictures and needs no network."""
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from mmsf.errors import UserError
 from mmsf.files import whole_or_absent
+from mmsf.visualization import html
 from mmsf.visualization import sensitivity as plots
+from mmsf.visualization.advice import next_step
 from mmsf.visualization.table import MODELS, all_metrics, main_metrics, number, numeric
 
-_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 _FIGURES = {
     "curves": (
         "Sensitivity of the heads",
@@ -24,6 +23,19 @@ _FIGURES = {
         "decoding; below, the heads that the loss focused on.",
     ),
     "losses": ("Losses of the heads", "Distance of the quantized head from the float one while tuning."),
+    "layers": (
+        "Layers, ranked",
+        "How far lanes move when a single layer is quantized and all others stay in float, and the layer's share of the "
+        "multiply-accumulates; a stroke is the score at more bits, where it was measured.",
+    ),
+}
+# What `mmsf.lanes.damage` counts: points, lanes, and what they are.
+_DAMAGE = {
+    "bend": ("bends", "bent_lanes", "shifted at a lane's end"),
+    "spike": ("spikes", "spiked_lanes", "shifted in a lane's middle"),
+    "misalignment": (("missing", "extra"), "misaligned_lanes", "missing or too many, at either end or in gaps"),
+    "lost lane": (None, "lost_lanes", "a lane of the float model that is gone"),
+    "invented lane": (None, "invented_lanes", "a lane that the float model does not see"),
 }
 
 
@@ -32,6 +44,7 @@ def write_report(
     summary: Mapping[str, Any],
     sensitivity: Mapping[str, Any] | None = None,
     overlays: Sequence[tuple[str, str | Path]] = (),
+    foreground: Sequence[tuple[str, str | Path]] = (),
 ) -> None:
     """Write the report, whole or not at all.
 
@@ -40,6 +53,7 @@ def write_report(
         summary: ``summary.json``; a part that is missing leaves out its section.
         sensitivity: ``sensitivity.json``, see `mmsf.visualization.sensitivity`.
         overlays: (title, PNG or JPEG file) of each comparison, the worst frame first; see `write_overlays`.
+        foreground: (title, PNG or JPEG file) of each foreground map; see `mmsf.visualization.foreground_figure`.
 
     Raises:
         UserError: A picture is missing or neither PNG nor JPEG.
@@ -49,10 +63,14 @@ def write_report(
     sections = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="soft">{escape(_subtitle(summary))}</p>',
+        _next_step(summary, sensitivity),
         _tiles(summary),
         _results(summary),
+        _damage(summary),
         _heads(summary, sensitivity),
         *_figures(sensitivity),
+        _all_layers(sensitivity),
+        _foreground(foreground),
         _frames(overlays),
         _facts(summary),
     ]
@@ -76,6 +94,11 @@ def _subtitle(summary: Mapping[str, Any]) -> str:
     return " · ".join(parts)
 
 
+def _next_step(summary: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
+    advice = next_step(summary, sensitivity)
+    return f'<div class="next"><h3>What to do next</h3><p>{escape(advice)}</p></div>' if advice else ""
+
+
 def _tiles(summary: Mapping[str, Any]) -> str:
     tiles = []
     key = next(iter(main_metrics(summary)), None)
@@ -87,17 +110,18 @@ def _tiles(summary: Mapping[str, Any]) -> str:
     agreement = numeric(summary.get("agreement"))
     tiles += [(number(value), f"{name.replace('_', ' ')}, quantized against float") for name, value in agreement.items()]
     if summary.get("seconds"):
-        tiles.append((_duration(sum(summary["seconds"].values())), "in all"))
+        tiles.append((html.duration(sum(summary["seconds"].values())), "in all"))
     cells = "".join(f'<div class="tile"><b>{escape(value)}</b><span>{escape(label)}</span></div>' for value, label in tiles)
     return f'<div class="tiles">{cells}</div>' if cells else ""
 
 
 def _results(summary: Mapping[str, Any]) -> str:
-    models = [model for model in MODELS if summary.get(model) or (model == "quantized" and summary.get("agreement"))]
+    agreement = _agreement(summary)
+    models = [model for model in MODELS if summary.get(model) or agreement.get(model)]
     main = main_metrics(summary)
     # The metrics that tell most come first; the others keep the order in which they were measured.
     keys = main + [key for key in all_metrics(summary) if key not in main]
-    rows = []
+    rows: list[list[str]] = []
     for key in keys:
         values = [(summary.get(model) or {}).get(key) for model in models]
         change = ""
@@ -105,16 +129,47 @@ def _results(summary: Mapping[str, Any]) -> str:
             difference = values[-1] - values[0]
             change = ("+" if difference > 0 else "") + number(difference).replace("-", "−")
         rows.append([key, *map(number, values), change])
+    rows, others = rows[: len(main)], rows[len(main) :]
     # How the lanes themselves agree with the float model's; the float model has nothing to compare with.
-    agreement = summary.get("agreement") or {}
-    for key, value in numeric(agreement).items():
-        known = {"quantized": value, "calibrated": (agreement.get("calibrated") or {}).get(key)}
-        rows.append([f"against float: {key.replace('_', ' ')}", *(number(known.get(model)) for model in models), ""])
+    for key in dict.fromkeys(key for figures in agreement.values() for key in figures):
+        values = (number(agreement.get(model, {}).get(key)) for model in models)
+        rows.append([f"against float: {key.replace('_', ' ')}", *values, ""])
     if not rows:
         return ""
     note = "<p>Calibrated is the model after its ranges were estimated and before it was tuned.</p>"
     header = ["metric", *models, "quantized − float"]
-    return f'<h2>Results</h2>{note}<div class="card">{_table(header, rows, main=main[:1])}</div>'
+    table = f'<div class="card">{html.table(*html.without_empty(header, rows), main=main[:1])}</div>'
+    return f"<h2>Results</h2>{note}{table}{html.details(f'{len(others)} more metrics', header, others)}"
+
+
+def _agreement(summary: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Model -> how its lanes agree with the float model's; only models that were compared."""
+    agreement = summary.get("agreement") or {}
+    known = {"calibrated": numeric(agreement.get("calibrated")), "quantized": numeric(agreement)}
+    return {model: figures for model, figures in known.items() if figures}
+
+
+def _damage(summary: Mapping[str, Any]) -> str:
+    agreement = summary.get("agreement") or {}
+    counts = {"calibrated": (agreement.get("calibrated") or {}).get("damage"), "quantized": agreement.get("damage")}
+    counts = {model: damage for model, damage in counts.items() if damage}
+    if not counts:
+        return ""
+    rows = []
+    for kind, (points, lanes, words) in _DAMAGE.items():
+        cells = []
+        for damage in counts.values():
+            names = [points] if isinstance(points, str) else points or ()
+            told = [f"{number(sum(damage[name] for name in names))} points"] if names else []
+            cells.append(", ".join([*told, f"{number(damage[lanes])} lanes"]))
+        rows.append([f"{kind}: {words}", *cells])
+    first = next(iter(counts.values()))
+    note = (
+        f"<p>Against the {number(first['float_lanes'])} lanes and {number(first['float_points'])} points that the float "
+        "model finds in the evaluation frames, on rows 20 pixels apart; shifted is more than 15 pixels. The points of lost "
+        "and invented lanes count as misaligned.</p>"
+    )
+    return f'<h2>Damage to lanes</h2>{note}<div class="card">{html.table(["distortion", *counts], rows)}</div>'
 
 
 def _heads(summary: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
@@ -124,11 +179,21 @@ def _heads(summary: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str:
         before, after, share = head.get("loss_before"), head.get("loss_after"), head.get("selected_share")
         ratio = f"× {after / before:.3g}" if _measured(before, after) and before else ""
         rows.append([name, number(before), number(after), ratio, number(head.get("sensitivity")), number(alone.get(name))])
-        rows[-1].append(_bar(share) if _measured(share) else "–")
+        rows[-1].append(html.bar(share) if _measured(share) else "–")
+    others = {f"confidence {name}": score for name, score in (sensitivity.get("confidences") or {}).items()}
+    if "all_heads" in sensitivity:
+        others["all heads"] = sensitivity["all_heads"]
+    rows += [[name, "–", "–", "", "–", number(score), "–"] for name, score in others.items()]
     if not rows:
         return ""
     header = ["head", "loss before", "loss after", "change", "sensitivity", "distortion by it alone", "selected"]
-    return f'<h2>Heads</h2><div class="card">{_table(header, rows, html=(6,))}</div>'
+    header, rows = html.without_empty(header, rows)
+    markup = [column for column, name in enumerate(header) if name == "selected"]
+    note = (
+        "<p>Sensitivity is the Lane Distortion Score that a head's present loss stands for on its curve; beside it, the "
+        "mean score of a frame with that head alone quantized, measured by decoding.</p>"
+    )
+    return f'<h2>Heads</h2>{note}<div class="card">{html.table(header, rows, html=markup)}</div>'
 
 
 def _figures(sensitivity: Mapping[str, Any]) -> Iterable[str]:
@@ -137,17 +202,36 @@ def _figures(sensitivity: Mapping[str, Any]) -> Iterable[str]:
         yield f"<h2>{title}</h2><figure>{plots.svg(figure, name)}<figcaption>{caption}</figcaption></figure>"
 
 
+def _all_layers(sensitivity: Mapping[str, Any]) -> str:
+    shares = sensitivity.get("layer_shares") or {}
+    bits = next(iter((sensitivity.get("layers") or {}).values()), {})
+    rows = []
+    for name, score, others in plots.ranked_layers(sensitivity):
+        share = f"{100 * shares[name]:.2f} %" if name in shares else "–"
+        rows.append([name, number(score), *map(number, others), share])
+    header = ["layer", *(f"distortion at {pair} bits" for pair in bits), "multiply-accumulates"]
+    return html.details(f"All {len(rows)} layers", header, rows)
+
+
+def _foreground(maps: Sequence[tuple[str, str | Path]]) -> str:
+    if not maps:
+        return ""
+    note = (
+        '<h2>Where noise moves lanes</h2><p class="soft">One block of a head\'s places is disturbed at a time, every place '
+        "by noise of the size of the head's error after range estimation. What stays dark may err without a lane moving; "
+        "thin dashed lines are the float model's lanes.</p>"
+    )
+    return note + "".join(html.picture(title, path, f"Foreground map of {title}", "") for title, path in maps)
+
+
 def _frames(overlays: Sequence[tuple[str, str | Path]]) -> str:
     if not overlays:
         return ""
-    parts = [
-        '<h2>Frames, the most distorted first</h2><p class="soft">White below a lane is where the float model saw it.</p>'
-    ]
-    for title, path in overlays:
-        alt = escape(f"Lanes of the models in {title}")
-        image = f'<img src="{_data_uri(Path(path))}" alt="{alt}" loading="lazy">'
-        parts.append(f'<figure class="wide">{image}<figcaption>{escape(title)}</figcaption></figure>')
-    return "".join(parts)
+    note = (
+        '<h2>Frames, the most distorted first</h2><p class="soft">White below a lane is where the float model saw it. '
+        "Marked are ▲ bends, ◆ spikes, ○ points that are missing and × points that are too many.</p>"
+    )
+    return note + "".join(html.picture(title, path, f"Lanes of the models in {title}", "wide") for title, path in overlays)
 
 
 def _facts(summary: Mapping[str, Any]) -> str:
@@ -164,7 +248,7 @@ def _facts(summary: Mapping[str, Any]) -> str:
         "peak memory, MB": summary.get("peak_memory_mb"),
     }
     run |= {f"{kind} frames": count for kind, count in (summary.get("frames") or {}).items()}
-    seconds = {name.replace("_", " "): _duration(value) for name, value in (summary.get("seconds") or {}).items()}
+    seconds = {name.replace("_", " "): html.duration(value) for name, value in (summary.get("seconds") or {}).items()}
     shares = {f"{bits} bit": f"{100 * share:.1f} %" for bits, share in (summary.get("mac_share") or {}).items()}
     cards = [
         ("Run", run),
@@ -176,10 +260,9 @@ def _facts(summary: Mapping[str, Any]) -> str:
     for title, facts in cards:
         rows = [[name, number(value)] for name, value in facts.items() if value is not None]
         if rows:
-            parts.append(f'<div class="card"><h3>{title}</h3>{_table([], rows)}</div>')
+            parts.append(f'<div class="card"><h3>{title}</h3>{html.table([], rows)}</div>')
     plan = [[layer, *map(str, bits)] for layer, bits in (summary.get("bit_plan") or {}).items()]
-    table = f'<div class="card">{_table(["layer", "weights", "activations"], plan)}</div>'
-    layers = f"<details><summary>Bits of the {len(plan)} layers</summary>{table}</details>" if plan else ""
+    layers = html.details(f"Bits of the {len(plan)} layers", ["layer", "weights", "activations"], plan)
     return f'<h2>The run</h2><div class="facts">{"".join(parts)}</div>{layers}' if parts or plan else ""
 
 
@@ -187,36 +270,6 @@ def _kernels(weights: Any, activations: Any) -> str:
     if (weights, activations) == (8, 8):
         return "8-bit integer, in ONNX Runtime, OpenVINO, TensorRT"
     return "simulated: no stock convolution has these bits"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], main: Sequence[str] = (), html: Sequence[int] = ()) -> str:
-    """Build a table; the first cell of a row is its heading, and cells of the columns ``html`` are markup already."""
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    body = []
-    for first, *rest in rows:
-        cells = [cell if column in html else escape(cell) for column, cell in enumerate(rest, 1)]
-        mark = ' class="main"' if first in main else ""
-        body.append(f'<tr{mark}><th scope="row">{escape(first)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
-    return f"<table>{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{''.join(body)}</tbody></table>"
-
-
-def _bar(share: float) -> str:
-    percent = 100 * min(max(share, 0), 1)
-    return f'{percent:.0f} %<span class="bar"><i style="width:{percent:.1f}%"></i></span>'
-
-
-def _data_uri(path: Path) -> str:
-    kind = _TYPES.get(path.suffix.lower())
-    if kind is None or not path.is_file():
-        raise UserError(f"cannot put {path} into the report: it must be a PNG or JPEG file that exists")
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _measured(*values: Any) -> bool:

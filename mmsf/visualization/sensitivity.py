@@ -5,9 +5,12 @@ Every figure comes from the plain data of ``sensitivity.json``::
     {"curves": {head: {"loss": [...], "score": [...], "raw_score": [...]}},
      "history": [{"iteration", "losses": {head: x}, "scores": {head: x}, "weights": {head: w}, "selected": [head, ...],
                   "algorithm1": {head: score}}],
-     "algorithm1": {head: score}}
+     "algorithm1": {head: score},
+     "layers": {layer: {"4/4": score}}, "layer_shares": {layer: share of the multiply-accumulates}}
 
-``algorithm1``, the scores measured by decoding with one head quantized at a time, may be absent in a record and for the run.
+Scores are means over frames. ``algorithm1``, measured by decoding with one head quantized at a time, may be absent in a
+record and for the run. So may ``layers``, the scores with a single layer quantized, the fewest bits first. Where nothing was
+tuned, ``present`` holds ``losses`` and ``scores`` in place of a history.
 """
 
 import io
@@ -26,23 +29,23 @@ from mmsf.files import whole_or_absent
 # Told apart on white and on black, and with any colour vision.
 HEAD_COLORS = ("#2f7fd6", "#dd7a12", "#1c9c74", "#b65aa3", "#c8483c", "#7d7f1e")
 # Ink of text and axes. `svg` replaces it by the colour of the text around, so that a page's dark style reaches the figure.
-_INK = "#20242a"
+INK = "#20242a"
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "grid.alpha": 0.15,
-    "grid.color": _INK,
+    "grid.color": INK,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "svg.fonttype": "none",
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
 }
 
 
@@ -71,6 +74,8 @@ def curves_figure(sensitivity: Mapping[str, Any]) -> Figure:
     Source: the paper's Figure 4, right.
     """
     colors, history = head_colors(sensitivity), sensitivity.get("history") or []
+    present = sensitivity.get("present") or (history[0] if history else None)
+    marks = [(record, face) for record, face in ((present, "none"), (history[-1] if history else None, None)) if record]
     scores = []
     figure, (axes,) = _figure(1, height=3.9)
     for head, curve in sensitivity["curves"].items():
@@ -78,10 +83,18 @@ def curves_figure(sensitivity: Mapping[str, Any]) -> Figure:
         scores += list(curve["score"])
         if "raw_score" in curve:
             axes.plot(curve["loss"], curve["raw_score"], ".", color=colors[head], alpha=0.45, markersize=6)
-        for record, face in [(history[0], "none"), (history[-1], colors[head])] if history else []:
+        for record, face in marks:
             if head in record["losses"] and head in record["scores"]:
                 place = ([record["losses"][head]], [record["scores"][head]])
-                axes.plot(*place, "o", color=colors[head], markerfacecolor=face, markersize=8, markeredgewidth=1.8, zorder=3)
+                axes.plot(
+                    *place,
+                    "o",
+                    color=colors[head],
+                    markerfacecolor=face or colors[head],
+                    markersize=8,
+                    markeredgewidth=1.8,
+                    zorder=3,
+                )
     axes.set(xscale="log", xlabel="loss of the head under noise", ylabel="Lane Distortion Score")
     positive = [score for score in scores if score > 0]
     if positive and max(positive) > 100 * min(positive):
@@ -140,14 +153,52 @@ def losses_figure(sensitivity: Mapping[str, Any]) -> Figure:
     return figure
 
 
+@matplotlib.rc_context(STYLE)
+def layers_figure(sensitivity: Mapping[str, Any], most: int = 25) -> Figure:
+    """Draw the layers that move the lanes most when they alone are quantized, and what they weigh.
+
+    Args:
+        sensitivity: The data of the module's docstring; needs ``layers``; ``layer_shares`` may be absent.
+        most: Layers to draw.
+    """
+    ranked = ranked_layers(sensitivity)[:most]
+    shares = sensitivity.get("layer_shares") or {}
+    columns = {"Lane Distortion Score of a frame": [score for _, score, _ in ranked]}
+    if shares:
+        columns["multiply-accumulates, %"] = [100 * shares.get(name, 0.0) for name, _, _ in ranked]
+    figure = Figure(figsize=(9.0, 0.9 + 0.24 * len(ranked)), layout="constrained")
+    grid = figure.subplots(1, len(columns), sharey=True, squeeze=False, width_ratios=(3, 2)[: len(columns)])[0]
+    places = np.arange(len(ranked))
+    for axes, (label, values), color in zip(grid, columns.items(), (HEAD_COLORS[0], "#8a929b")):
+        bars = axes.barh(places, values, height=0.7, color=color)
+        axes.bar_label(bars, [f"{value:.3g}" if value >= 1e-4 else "0" for value in values], padding=3, fontsize=8)
+        axes.set(xlim=(0, 1.18 * max(*values, 1e-9)), xlabel=label)
+        axes.tick_params(axis="y", labelsize=8, length=0)
+        axes.grid(visible=True, axis="x")
+        axes.set_axisbelow(True)
+    higher = [(score, place) for place, (_, _, others) in enumerate(ranked) for score in others]
+    if higher:
+        grid[0].plot(*zip(*higher), "|", color=HEAD_COLORS[1], markersize=9, markeredgewidth=2)
+    grid[0].set(yticks=places, yticklabels=[name for name, _, _ in ranked], ylim=(len(ranked) - 0.4, -0.6))
+    return figure
+
+
+def ranked_layers(sensitivity: Mapping[str, Any]) -> list[tuple[str, float, list[float]]]:
+    """Layers by their score at the fewest bits, the highest first: name, that score, scores at more bits."""
+    layers = [(name, *own.values()) for name, own in (sensitivity.get("layers") or {}).items()]
+    return [(name, score, others) for name, score, *others in sorted(layers, key=lambda layer: -layer[1])]
+
+
 def figures(sensitivity: Mapping[str, Any]) -> dict[str, Figure]:
-    """All figures that the data allows, by name: ``curves``, ``selection``, ``losses``."""
+    """All figures that the data allows, by name: ``curves``, ``selection``, ``losses``, ``layers``."""
     made = {}
     if sensitivity.get("curves"):
         made["curves"] = curves_figure(sensitivity)
     if sensitivity.get("history"):
         made["selection"] = timeline_figure(sensitivity)
         made["losses"] = losses_figure(sensitivity)
+    if sensitivity.get("layers"):
+        made["layers"] = layers_figure(sensitivity)
     return made
 
 
@@ -168,7 +219,7 @@ def svg(figure: Figure, name: str) -> str:
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
-    text = text[text.index("<svg") :].replace(_INK, "currentColor").replace("'DejaVu Sans'", "var(--font, sans-serif)")
+    text = text[text.index("<svg") :].replace(INK, "currentColor").replace("'DejaVu Sans'", "var(--font, sans-serif)")
     # Names of groups ("axes_1") repeat from figure to figure; only hashed identifiers are referred to.
     return re.sub(r' id="[\w.]+_\d+"', "", text)
 

@@ -8,7 +8,7 @@ import pytest
 from mmengine.config import Config
 from test_engine.runs import FLOAT_CONFIG, ROOT
 
-from mmsf.engine.config import PTQ_LINES, apply_options, read_config, set_roots, with_preset
+from mmsf.engine.config import PTQ_LINES, apply_options, read_config, require_backends, set_roots, with_preset
 from mmsf.errors import UserError
 from mmsf.registry import DATASETS
 
@@ -96,3 +96,13 @@ def test_an_option_that_does_not_fit_is_one_line():
     cfg = read_config(TUSIMPLE)
     with pytest.raises(UserError, match="--cfg-options"):
         apply_options(cfg, {"custom_hooks.7.interval": 3})
+
+
+def test_tensorboard_is_asked_for_where_it_is_missing(monkeypatch):
+    cfg = Config(dict(visualizer=dict(type="Visualizer", vis_backends=[dict(type="mmengine.TensorboardVisBackend")])))
+    monkeypatch.setattr("mmsf.engine.config.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install"):
+        require_backends(cfg)
+    require_backends(Config(dict(visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]))))
+    monkeypatch.setattr("mmsf.engine.config.find_spec", lambda name: "found")
+    require_backends(cfg)

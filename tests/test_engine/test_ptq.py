@@ -69,6 +69,32 @@ def test_tuning_lowers_the_selected_heads_loss(finished):
     assert {"loss_range", "loss_shape", "loss_offset", "loss_lane_confidence", "error_range"} <= set(losses[0])
 
 
+def test_losses_scores_and_selection_reach_the_visualization_backends(finished):
+    log = next(finished.glob("*/vis_data/scalars.json")).read_text().splitlines()
+    last = [json.loads(line) for line in log if '"sensitivity/' in line][-1]
+    entry = read(finished, "sensitivity.json")["history"][-1]
+    for head in ("range", "shape", "offset"):
+        assert last[f"sensitivity/mean_error_{head}"] == pytest.approx(entry["losses"][head])
+        assert last[f"sensitivity/score_{head}"] == pytest.approx(entry["scores"][head])
+        assert last[f"sensitivity/weight_{head}"] == entry["weights"][head]
+        assert last[f"sensitivity/selected_{head}"] == (head in entry["selected"])
+    f1 = {stage: [json.loads(line) for line in log if f'"{stage}/CULane/F1"' in line] for stage in ("float", "quantized")}
+    assert [(own[f"{stage}/CULane/F1"], own["step"]) for stage, (own,) in f1.items()] == [
+        (read(finished, "summary.json")["float"]["CULane/F1"], 0),
+        (read(finished, "summary.json")["quantized"]["CULane/F1"], 6),
+    ]
+
+
+def test_damage_is_counted_before_and_after_tuning(finished):
+    agreement = read(finished, "summary.json")["agreement"]
+    for damage in (agreement["damage"], agreement["calibrated"]["damage"]):
+        assert damage["float_lanes"] > 0
+        assert damage["lost_lanes"] <= damage["float_lanes"]
+        assert damage["bends"] + damage["spikes"] + damage["missing"] <= damage["float_points"]
+        assert damage["bends"] + damage["spikes"] + damage["missing"] + damage["extra"] > 0
+    assert "Damage to lanes" in (finished / "report.html").read_text()
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("phase", ["ranges", "curves", "tuning"])
 def test_killed_and_resumed_ends_with_the_same_bits(phase, roads, finished, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsf.lanes.damage import Damage, lane_damage
+from mmsf.lanes.damage import Damage, damaged_points, lane_damage
 
 ROWS = np.arange(0.0, 400.0, 20.0)  # 20 rows
 
@@ -62,3 +62,28 @@ def test_every_point_is_counted_at_most_once_and_lanes_are_undamaged_against_the
     turned = lane_damage(two, one, ROWS)
     assert (found.missing, found.extra) == (turned.extra, turned.missing)
     assert all((value == 0).all() for value in dataclasses.asdict(lane_damage(one, one, ROWS)).values())
+
+
+def as_lane(xs: np.ndarray) -> np.ndarray:
+    return np.stack((xs, ROWS), 1)[np.isfinite(xs)]
+
+
+def test_damaged_points_stand_where_the_damage_is():
+    moved, other = lane(), lane(900.0)
+    moved[:2] += 40
+    moved[9] -= 50
+    moved[18:] = np.nan
+    found = damaged_points([as_lane(lane())], [as_lane(moved), as_lane(other)], ROWS)
+    assert found["bends"].tolist() == [[540, 0], [540, 20]]
+    assert found["spikes"].tolist() == [[450, 180]]
+    assert found["missing"].tolist() == [[500, 360], [500, 380]]
+    assert found["extra"].tolist() == as_lane(other).tolist()
+
+
+@given(xs, xs)
+def test_there_are_as_many_damaged_points_as_are_counted(one, two):
+    # Gaps in a lane would be filled between its points.
+    whole = [[np.array(xs) for xs in lanes if np.isfinite(xs).all()] for lanes in (one, two)]
+    counted = damage(*whole)
+    found = damaged_points(*([as_lane(xs) for xs in lanes] for lanes in whole), ROWS)
+    assert {kind: len(points) for kind, points in found.items()} == {kind: getattr(counted, kind)[0] for kind in found}

@@ -4,6 +4,20 @@ import numpy as np
 
 from mmsf.lanes.lane import Lane
 
+DAMAGE = {
+    "bends": 147,
+    "spikes": 209,
+    "missing": 217,
+    "extra": 155,
+    "bent_lanes": 44,
+    "spiked_lanes": 43,
+    "misaligned_lanes": 37,
+    "lost_lanes": 15,
+    "invented_lanes": 14,
+    "float_lanes": 301,
+    "float_points": 3520,
+}
+
 SUMMARY = {
     "method": "selective-focus",
     "preset": "paper",
@@ -35,7 +49,12 @@ SUMMARY = {
         "TuSimple/F1": 0.955,
         "TuSimple/frames": 85,
     },
-    "agreement": {"f1": 0.97, "mean_distortion": 0.038, "calibrated": {"f1": 0.72, "mean_distortion": 0.9}},
+    "agreement": {
+        "f1": 0.97,
+        "mean_distortion": 0.038,
+        "damage": dict(DAMAGE, bends=31, bent_lanes=12, missing=5),
+        "calibrated": {"f1": 0.72, "mean_distortion": 0.9, "damage": DAMAGE},
+    },
     "heads": {
         "range": {"loss_before": 0.2, "loss_after": 0.01, "sensitivity": 0.001, "selected_share": 0.25},
         "shape": {"loss_before": 0.1, "loss_after": 0.02, "sensitivity": 0.4, "selected_share": 1.0},
@@ -69,6 +88,26 @@ SENSITIVITY = {
     },
     "history": [_record(iteration) for iteration in (0, 50, 100, 150)],
     "algorithm1": {"range": 0.01, "shape": 1.3},
+}
+
+
+# What an analysis without tuning knows besides its curves.
+ANALYSIS = {
+    "curves": SENSITIVITY["curves"],
+    "history": [],
+    "present": {"losses": {"range": 0.05, "shape": 0.02}, "scores": {"range": 0.006, "shape": 0.15}},
+    "algorithm1": {"range": 4.2, "shape": 30.1},
+    "confidences": {"lane": 0.5},
+    "all_heads": 33.4,
+    "layers": {"head.last": {"4/4": 28.0}, "backbone.conv1": {"4/4": 6.5}, "neck": {"4/4": 0.0}},
+    "layer_shares": {"head.last": 0.01, "backbone.conv1": 0.15, "neck": 0.84},
+    "more_bits": {
+        "layers": ["head.last", "backbone.conv1"],
+        "bits": [8, 8],
+        "mac_share": 0.16,
+        "score": 33.4,
+        "score_with": 1.2,
+    },
 }
 
 

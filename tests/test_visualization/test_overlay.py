@@ -7,7 +7,7 @@ from test_visualization.inputs import road, straight
 
 from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
-from mmsf.visualization import PALETTE, Frame, draw_lanes, side_by_side, write_image, write_overlays
+from mmsf.visualization import PALETTE, Frame, draw_lanes, draw_marks, side_by_side, write_image, write_overlays
 
 
 def changed(before, after):
@@ -107,3 +107,27 @@ def test_a_picture_of_unknown_kind_is_refused(tmp_path):
     with pytest.raises(UserError, match="ending"):
         write_image(tmp_path / "frame.xyz", road())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["bends", "spikes", "missing", "extra"])
+def test_damage_is_marked_where_it_is(kind):
+    mask = changed(road(), draw_marks(road(), {kind: np.array([[100.0, 120.0], [np.nan, 5.0]])}))
+    rows, columns = np.nonzero(mask)
+    assert mask.any()
+    assert np.abs(rows - 120).max() <= 8
+    assert np.abs(columns - 100).max() <= 8
+
+
+def test_kinds_of_damage_look_different():
+    point = np.array([[100.0, 120.0]])
+    pictures = [draw_marks(road(), {kind: point}) for kind in ("bends", "spikes", "missing", "extra")]
+    assert len({picture.tobytes() for picture in pictures}) == 4
+
+
+def test_marks_stand_in_the_panel_of_their_model_only():
+    panels = {"float": [straight(160)], "quantized": [straight(160)]}
+    marks = {"quantized": {"extra": np.array([[50.0, 150.0]])}}
+    plain, marked = (side_by_side(road(), panels, panel_width=320, marks=given) for given in (None, marks))
+    columns = np.nonzero(changed(plain, marked))[1]
+    assert columns.min() > 320
+    assert np.abs(columns.mean() - (320 + 8 + 50)) < 1

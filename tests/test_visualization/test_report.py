@@ -5,10 +5,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from test_visualization.inputs import SENSITIVITY, SUMMARY, road, straight
+from test_visualization.inputs import ANALYSIS, SENSITIVITY, SUMMARY, road, straight
 
 from mmsf.errors import UserError
-from mmsf.visualization import Frame, write_overlays, write_report
+from mmsf.visualization import Frame, next_step, write_overlays, write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -112,3 +112,66 @@ def test_a_missing_picture_is_named_and_leaves_no_page(tmp_path):
     with pytest.raises(UserError, match=r"gone\.jpg"):
         write_report(tmp_path / "report.html", SUMMARY, overlays=[("gone", tmp_path / "gone.jpg")])
     assert not (tmp_path / "report.html").exists()
+
+
+def analysed(folder, **parts) -> str:
+    """The words of a report on an analysis, in which nothing was tuned."""
+    summary = {
+        key: value for key, value in SUMMARY.items() if key not in ("quantized", "iterations", "iteration_cost_ratio")
+    }
+    summary["agreement"] = {"calibrated": SUMMARY["agreement"]["calibrated"]}
+    summary["heads"] = {name: {"loss_before": 0.2, "sensitivity": 3.0} for name in ("range", "shape")}
+    write_report(folder / "report.html", summary, {**ANALYSIS, **parts})
+    return "|".join(parse(folder / "report.html").text)
+
+
+def test_damage_is_told_for_every_model_that_was_compared(tmp_path):
+    write_report(tmp_path / "report.html", SUMMARY)
+    both = "|".join(parse(tmp_path / "report.html").text)
+    assert "147 points, 44 lanes|31 points, 12 lanes" in both
+    assert "372 points, 37 lanes|160 points, 37 lanes" in both
+    assert "301 lanes and 3,520 points" in both
+    assert "147 points, 44 lanes|31" not in analysed(tmp_path)
+
+
+def test_layers_are_listed_from_the_most_harmful_down_with_what_they_weigh(tmp_path):
+    assert "head.last|28|1.00 %|backbone.conv1|6.5000|15.00 %|neck|0.0000|84.00 %" in analysed(tmp_path)
+
+
+def test_columns_of_a_model_that_was_not_made_are_left_out(tmp_path):
+    words = analysed(tmp_path).split("|")
+    assert "calibrated" in words
+    assert not {"quantized", "quantized − float", "loss after", "selected"} & set(words)
+
+
+def test_confidences_and_all_heads_together_stand_beside_the_heads(tmp_path):
+    assert "confidence lane|–|–|0.5000|all heads|–|–|33.4" in analysed(tmp_path)
+
+
+def test_the_advice_names_the_head_and_the_layers_and_what_they_win(tmp_path):
+    words = analysed(tmp_path)
+    assert "The head shape breaks most (alone 30.1 of all heads' 33.4 points a frame)" in words
+    assert "put 2 layers, head.last first, at 8 bits (16 % of the multiply-accumulates; distortion 33.4 to 1.2)" in words
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (dict(all_heads=0.3), "keeps the lanes"),
+        (dict(more_bits={}), "tune with tools/ptq.py"),
+        (dict(more_bits={**ANALYSIS["more_bits"], "score_with": 32.0}), "wins little"),
+        (dict(confidences={"lane": 32.0}), "The confidence lane breaks most"),
+    ],
+)
+def test_the_advice_follows_the_figures(tmp_path, parts, words):
+    assert words in analysed(tmp_path, **parts)
+
+
+def test_after_tuning_the_advice_names_the_head_that_still_moves_the_lanes(tmp_path):
+    assert "The head shape still moves the lanes most" in next_step(SUMMARY, SENSITIVITY)
+    assert next_step({}, {}) is None
+
+
+def test_foreground_maps_are_carried_by_the_page(tmp_path, overlays):
+    write_report(tmp_path / "report.html", SUMMARY, ANALYSIS, foreground=overlays)
+    assert parse(tmp_path / "report.html").tags.count("img") == 1

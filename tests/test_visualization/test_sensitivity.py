@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 import pytest
-from test_visualization.inputs import SENSITIVITY
+from test_visualization.inputs import ANALYSIS, SENSITIVITY
 
-from mmsf.visualization import curves_figure, figures, losses_figure, svg, timeline_figure, write_figure
+from mmsf.visualization import curves_figure, figures, layers_figure, losses_figure, svg, timeline_figure, write_figure
 from mmsf.visualization.sensitivity import exact_scores
 
 
@@ -90,3 +90,24 @@ def test_the_svg_takes_the_ink_of_the_page_and_holds_its_words_as_text():
     text = svg(curves_figure(SENSITIVITY), "curves")
     assert "currentColor" in text
     assert "#000000" not in text
+
+
+def test_without_tuning_a_ring_marks_the_present_loss():
+    lines = [line for line in curves_figure(ANALYSIS).axes[0].lines if line.get_marker() == "o"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in lines] == [(0.05, 0.006), (0.02, 0.15)]
+    assert {line.get_markerfacecolor() for line in lines} == {"none"}
+
+
+def test_layers_are_drawn_from_the_most_harmful_down_beside_what_they_weigh():
+    scores, shares = layers_figure(ANALYSIS).axes
+    assert [label.get_text() for label in scores.get_yticklabels()] == ["head.last", "backbone.conv1", "neck"]
+    assert [bar.get_width() for bar in scores.patches] == [28.0, 6.5, 0.0]
+    assert [bar.get_width() for bar in shares.patches] == pytest.approx([1.0, 15.0, 84.0])
+    assert scores.yaxis_inverted()
+
+
+def test_of_many_layers_the_most_harmful_are_drawn():
+    many = {f"layer{number}": {"4/4": float(number), "8/8": 0.1} for number in range(60)}
+    (axes,) = layers_figure({"layers": many}).axes
+    assert [bar.get_width() for bar in axes.patches] == [float(number) for number in range(59, 34, -1)]
+    assert len(axes.lines[0].get_xdata()) == 25
