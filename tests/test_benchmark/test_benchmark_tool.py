@@ -37,6 +37,9 @@ methods = [
 bits = ["w4a4"]
 options = {{
     "train_cfg.max_iters": 2,
+    "train_cfg.cost_samples": 0,
+    "train_cfg.weight_range.type": "mmsf.MinMaxRange",
+    "train_cfg.activation_range.type": "mmsf.MinMaxRange",
     "train_cfg.curves.frames": 4,
     "train_cfg.curves.draws": 2,
     "train_cfg.curves.levels": 4,
@@ -50,7 +53,7 @@ CHOSEN = ["--methods", "broken", "paper", "tuned"]
 
 def tool(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "tools" / "benchmark.py"), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
 
 
 @pytest.fixture(scope="module")
