@@ -141,12 +141,12 @@ class BlockwiseLoop(PTQLoop):
     def _tune_stage(self, stage: str, progress: Progress) -> None:
         for number in range(self.done[stage], len(self.units)):
             unit = self.units[number]
+            self.done[stage] = number + 1
             if self._iterations(stage, unit):
                 with self.timed("tuning"):
                     self._tune_unit(stage, number, progress)
                 self._iter += self._iterations(stage, unit)
-            self.done[stage] = number + 1
-            self.save("units.pth")
+                self.save("units.pth")
 
     def _tune_unit(self, stage: str, number: int, progress: Progress) -> None:
         unit = self.units[number]
