@@ -41,9 +41,10 @@ class Budget:
         """
         kind, _, limit = text.partition("=")
         try:
-            return cls(kind, float(limit))
+            number = float(limit)
         except ValueError as error:
             raise UserError(f"a budget is written like mac_share=0.05; got {text!r}") from error
+        return cls(kind, number)
 
 
 @dataclass(frozen=True)
