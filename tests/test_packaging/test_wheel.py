@@ -50,5 +50,5 @@ def test_the_wheel_tells_version_licence_and_stacks(wheel):
     (name,) = [name for name in wheel.namelist() if name.endswith("METADATA")]
     metadata = Parser().parsestr(wheel.read(name).decode())
     assert metadata["Version"] == mmsf.__version__
-    assert set(metadata.get_all("Provides-Extra")) == {"onedl", "openmmlab", "deploy", "dev"}
+    assert set(metadata.get_all("Provides-Extra")) == {"onedl", "openmmlab", "deploy", "tensorboard", "dev"}
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
