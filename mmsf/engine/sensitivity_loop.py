@@ -95,8 +95,9 @@ class SensitivityLoop(PTQLoop):
                 "SensitivityLoop: layer_frames and draws must be at least 1, foreground_frames at least 0, and more_bits a "
                 "share of the multiply-accumulates"
             )
-        settings = dict(curves=curves, distortion=distortion, cost_samples=0)
-        super().__init__(runner, dataloader, 0, weight_range, activation_range, **settings)
+        super().__init__(
+            runner, dataloader, 0, weight_range, activation_range, curves=curves, distortion=distortion, cost_samples=0
+        )
         self.layer_frames, self.foreground_frames = layer_frames, foreground_frames
         self.draws, self.more_bits = draws, more_bits
         self.algorithm1: dict[str, float] = {}
