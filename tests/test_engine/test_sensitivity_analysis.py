@@ -65,6 +65,11 @@ def test_it_leaves_data_figures_and_a_report_and_no_model(analysis):
     assert not list(folder.rglob("quantized.pth"))
 
 
+def test_curves_are_measured_as_the_config_says(analysis):
+    for curve in read(analysis[0], "sensitivity.json")["curves"].values():
+        assert len(curve["loss"]) == 3
+
+
 def test_layers_are_ranked_from_the_highest_score_down(analysis):
     folder, loop = analysis
     sensitivity = read(folder, "sensitivity.json")
