@@ -1,9 +1,37 @@
 """What every command line shares: one clear line and exit status 2 for what a user can mend."""
 
+import argparse
 import sys
 from collections.abc import Callable
 
+from mmengine.config import DictAction
+
 from mmsf.errors import UserError
+
+
+def add_quantization_arguments(parser: argparse.ArgumentParser, work_dir: str) -> None:
+    """Add what every command that quantizes takes: config, weights, data, preset, work directory, settings.
+
+    Args:
+        parser: The command's parser.
+        work_dir: The default work directory, for the help text.
+    """
+    parser.add_argument("config", help="PTQ config, or a float config with --preset and --bits")
+    parser.add_argument("--checkpoint", help="float weights, also an original project's file")
+    parser.add_argument("--data-root", help="folder of the data set")
+    parser.add_argument("--calibration-root", nargs="+", help="further folders of unlabelled images to calibrate with")
+    parser.add_argument("--preset", help="method to put on a float config, such as selective-focus")
+    parser.add_argument("--bits", help="with --preset: w8a8, w8a4 or w4a4")
+    parser.add_argument("--work-dir", help=f"where results go; default {work_dir}")
+    parser.add_argument(
+        "--cfg-options",
+        dest="options",
+        nargs="+",
+        action=DictAction,
+        default={},
+        metavar="K=V",
+        help="pairs merged into the config",
+    )
 
 
 def run(main: Callable[[], None]) -> None:

@@ -6,10 +6,8 @@ python tools/ptq.py configs/ptq/lstr_tusimple_w4a4_selective-focus.py --checkpoi
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
-from mmsf.cli import run
+from mmsf.cli import add_quantization_arguments, run
 from mmsf.engine.ptq import quantize
 
 PRESETS = Path(__file__).resolve().parent.parent / "configs" / "_base_" / "ptq"
@@ -17,37 +15,18 @@ PRESETS = Path(__file__).resolve().parent.parent / "configs" / "_base_" / "ptq"
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="PTQ config, or a float config with --preset and --bits")
-    parser.add_argument("--checkpoint", help="float weights, also an original project's file")
-    parser.add_argument("--data-root", help="folder of the data set")
-    parser.add_argument("--calibration-root", nargs="+", help="further folders of unlabelled images to calibrate with")
-    parser.add_argument("--preset", help="method to put on a float config, such as selective-focus")
-    parser.add_argument("--bits", help="with --preset: w8a8, w8a4 or w4a4")
+    add_quantization_arguments(parser, "work_dirs/<config>")
     parser.add_argument("--bit-plan", help="JSON file: layer or pattern -> [weight bits, activation bits], 'float' allowed")
-    parser.add_argument("--work-dir", help="where results go; default work_dirs/<config>")
     parser.add_argument("--resume", action="store_true", help="go on where a stopped run in the work directory was")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="k=v pairs merged into the config")
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
-    args = parse_args()
-    quantize(
-        args.config,
-        checkpoint=args.checkpoint,
-        data_root=args.data_root,
-        calibration_root=args.calibration_root,
-        preset=args.preset,
-        bits=args.bits,
-        presets=PRESETS,
-        bit_plan=args.bit_plan,
-        work_dir=args.work_dir,
-        resume=args.resume,
-        launcher=args.launcher,
-        options=args.cfg_options,
-    )
+    args = vars(parse_args())
+    del args["local_rank"]  # for the launcher, which passes it in the environment as well
+    quantize(**args, presets=PRESETS)
 
 
 if __name__ == "__main__":

@@ -2,25 +2,15 @@
 # starts from the small LSTR's, whose images it takes.
 _base_ = [
     "../_base_/models/resa.py",
+    "../_base_/models/tiny.py",
     "../_base_/datasets/synthetic.py",
     "../_base_/schedules/tiny.py",
     "../_base_/default_runtime.py",
 ]
 
 model = dict(
-    data_preprocessor=dict(
-        mean=[104.01362025, 114.03422265, 119.9165825],
-        std=[73.6027614, 69.8910804, 70.91507925],
-        bgr_to_rgb=False,
-    ),
-    backbone=dict(
-        _delete_=True,
-        type="ResNet",
-        layers=(1, 2, 2, 2),
-        widths=(16, 32, 64, 128),
-        out_indices=(2,),
-        init_cfg=dict(type="Pretrained", checkpoint="mmsf/zoo/lstr_tiny_synthetic.pth", prefix="backbone."),
-    ),
+    data_preprocessor=_base_.tiny_images,
+    backbone=dict(_base_.tiny_backbone, _delete_=True, out_indices=(2,)),
     backbone_channels=64,
     stride=16,
     channels=32,

@@ -75,6 +75,7 @@ class Adapter(ABC):
             The lanes of each image, in pixels of the original image.
         """
 
+    @abstractmethod
     def points(self, heads: HeadOutputs, reference: HeadOutputs) -> Tensor:
         """Where the candidates' lanes run: decoding as a differentiable function of the heads, for a loss on lanes.
 
@@ -86,8 +87,14 @@ class Adapter(ABC):
         Returns:
             (B, N, P) positions in pixels of a frame of `FRAME`'s size, P numbers for each of N candidates.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no differentiable decoding")
 
+    @abstractmethod
     def point_weights(self, reference: HeadOutputs) -> Tensor:
-        """How much each of these positions counts, (B, N, P): the confidence of what it belongs to, 0 where nothing is."""
-        raise NotImplementedError(f"{type(self).__name__} has no differentiable decoding")
+        """How much each position of `points` counts.
+
+        Args:
+            reference: Heads of the float model.
+
+        Returns:
+            (B, N, P) in [0, 1]: the confidence of what the position belongs to, 0 where nothing is.
+        """

@@ -1,7 +1,5 @@
 """BezierLaneNet: control points of one curve a column."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,6 +7,7 @@ from torch import Tensor
 from mmsf.adapters.base import FRAME, Adapter, HeadOutputs
 from mmsf.adapters.pruning import most_confident
 from mmsf.errors import UserError
+from mmsf.lanes.bezier import bernstein
 from mmsf.lanes.lane import Lane
 from mmsf.registry import TASK_UTILS
 
@@ -49,9 +48,7 @@ class BezierAdapter(Adapter):
         self.threshold = threshold
         self.window = window
         self.max_lanes = max_lanes
-        t = np.linspace(0, 1, points)[:, None]
-        k = np.arange(4)
-        self.bernstein = np.array([math.comb(3, i) for i in k]) * t**k * (1 - t) ** (3 - k)  # (points, 4)
+        self.bernstein = bernstein(np.linspace(0, 1, points))  # (points, 4)
 
     def split(self, raw: dict[str, Tensor]) -> HeadOutputs:
         """Split ``logits`` (B, Q) and ``curves`` (B, Q, 4, 2)."""

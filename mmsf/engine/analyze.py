@@ -1,6 +1,7 @@
 """One sensitivity analysis, from a config to the report, as `tools/analyze_sensitivity.py` starts it."""
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -14,20 +15,17 @@ _KEPT = ("weight_range", "activation_range", "curves", "distortion")
 def analyze_sensitivity(
     config: str | Path,
     *,
-    checkpoint: str | None = None,
-    data_root: str | None = None,
-    calibration_root: list[str] | None = None,
     preset: str | None = None,
     bits: str | None = None,
     presets: Path | None = None,
     work_dir: str | None = None,
-    options: dict | None = None,
+    **arguments: Any,
 ) -> Runner:
     """Say where quantization hurts the lanes; arguments as `mmsf.engine.ptq.quantize` has them.
 
     Args:
-        options: Settings that replace the config's; ``train_cfg`` is a `SensitivityLoop`'s, ``custom_hooks.0`` an
-            `AnalysisHook`'s.
+        **arguments: Those of `mmsf.engine.ptq.complete`. In ``options``, ``train_cfg`` is a `SensitivityLoop`'s and
+            ``custom_hooks.0`` an `AnalysisHook`'s.
 
     Returns:
         The runner, its loop done.
@@ -37,7 +35,7 @@ def analyze_sensitivity(
     """
     cfg = read_ptq(config, preset, bits, presets)
     _only_analyze(cfg)
-    complete(cfg, checkpoint, data_root, calibration_root, options or {})
+    complete(cfg, **arguments)
     cfg.work_dir = work_dir or str(Path("work_dirs") / f"{run_name(config, preset, bits)}_sensitivity")
     runner = Runner.from_cfg(cfg)
     runner.train()

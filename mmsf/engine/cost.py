@@ -5,6 +5,25 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from torch import Tensor, nn
+
+
+def float_step(detector: nn.Module, images: Tensor) -> None:
+    """Forward and backward of the float network: the yardstick of an iteration's cost. No gradient is left.
+
+    Args:
+        detector: The float detector, whose parameters take no gradients otherwise.
+        images: Preprocessed images (B, 3, H, W).
+    """
+    parameters = list(detector.parameters())
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    raw = detector(images, mode="tensor")
+    sum(tensor.square().mean() for tensor in raw.values() if tensor.is_floating_point()).backward()
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+        parameter.grad = None
+
 
 class IterationCost:
     """Times some iterations, each next to the float network's forward and backward on the same mini-batch.

@@ -4,8 +4,6 @@ import time
 from contextlib import contextmanager
 
 import torch
-from mmengine.evaluator import Evaluator
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
@@ -13,10 +11,11 @@ from torch.utils.data import DataLoader
 from mmsf.adapters.errors import head_errors
 from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.calibration import CalibrationFrames
-from mmsf.engine.cost import IterationCost
+from mmsf.engine.cost import IterationCost, float_step
+from mmsf.engine.loop_state import LoopState
 from mmsf.engine.progress import with_progress
-from mmsf.engine.recorder import LaneRecorder
 from mmsf.engine.storage import WHOLE_OR_ABSENT, check_same_file, file_hash
+from mmsf.engine.validation import validate
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
@@ -86,7 +85,7 @@ class PTQLoop(BaseLoop):
         self.frame_scores: dict[str, dict[str, list]] = {}
         self.seconds: dict[str, float] = {}
         self.frames: CalibrationFrames | None = None
-        runner.register_hook(_LoopState(self), priority="NORMAL")
+        runner.register_hook(LoopState(self), priority="NORMAL")
 
     # What MMEngine's hooks ask of a train loop.
     max_epochs = 1
@@ -229,22 +228,12 @@ class PTQLoop(BaseLoop):
     def run_iter(self, data_batch: dict) -> None:
         """One iteration on a mini-batch."""
         self.runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=data_batch)
-        with self.cost.sampling(self._iter, lambda: self.float_step(data_batch)):
+        with self.cost.sampling(
+            self._iter, lambda: float_step(self.model.float_detector, self.preprocess(data_batch)["inputs"])
+        ):
             outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
         self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs)
         self._iter += 1
-
-    def float_step(self, data_batch: dict) -> None:
-        """Forward and backward of the float network on a mini-batch: the yardstick of the iteration's cost."""
-        detector = self.model.float_detector
-        parameters = list(detector.parameters())
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        raw = detector(self.preprocess(data_batch)["inputs"], mode="tensor")
-        sum(tensor.square().mean() for tensor in raw.values() if tensor.is_floating_point()).backward()
-        for parameter in parameters:
-            parameter.requires_grad_(False)
-            parameter.grad = None
 
     def semantic_errors(self) -> dict[str, float]:
         """Semantic error of each head over all calibration frames."""
@@ -259,23 +248,15 @@ class PTQLoop(BaseLoop):
             return
         self.runner.logger.info(f"evaluating the {stage} model")
         self.model.predicts_in_float = stage == "float"
-        recorder = LaneRecorder(self.lanes.setdefault(stage, {}))
-        evaluator: Evaluator = self.runner.val_loop.evaluator
-        evaluator.metrics.append(recorder)
         try:
             with self.timed(f"evaluation, {stage}"):
-                metrics = self.runner.val_loop.run()
+                self.stages[stage], scores = validate(self.runner, self.lanes.setdefault(stage, {}))
         finally:
-            evaluator.metrics.remove(recorder)
             self.model.predicts_in_float = False
-        self.stages[stage] = {name: float(value) for name, value in metrics.items()}
+        if scores is not None:
+            self.frame_scores[stage] = scores
         # By the stage's name: MMEngine writes every validation at the same step.
         self.runner.visualizer.add_scalars({f"{stage}/{n}": v for n, v in self.stages[stage].items()}, step=self._iter)
-        for metric in evaluator.metrics:
-            if getattr(metric, "frame_scores", None):
-                names, scores = zip(*metric.frame_scores)
-                self.frame_scores[stage] = dict(columns=list(metric.frame_columns), frames=list(names), scores=list(scores))
-                break
         self.runner.model.train()
 
     def preprocess(self, data_batch: dict) -> dict:
@@ -336,17 +317,3 @@ class PTQLoop(BaseLoop):
         self.frame_scores = state["frame_scores"]
         self.seconds = state["seconds"]
         self.cost.pairs = [tuple(pair) for pair in state["cost"]]
-
-
-class _LoopState(Hook):
-    """Sends the loop's state through checkpoints."""
-
-    def __init__(self, loop: PTQLoop) -> None:
-        self.loop = loop
-
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        checkpoint["ptq"] = self.loop.state_dict()
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        if "ptq" in checkpoint:
-            self.loop.load_state_dict(checkpoint["ptq"])

@@ -26,14 +26,20 @@ def read_ptq(config: str | Path, preset: str | None, bits: str | None, presets: 
 
 
 def complete(
-    cfg: Config, checkpoint: str | None, data_root: str | None, calibration_root: list[str] | None, options: dict
+    cfg: Config,
+    *,
+    checkpoint: str | None = None,
+    data_root: str | None = None,
+    calibration_root: list[str] | None = None,
+    bit_plan: str | None = None,
+    options: dict | None = None,
 ) -> None:
     """Put what the command line says into a PTQ config, in place; arguments as `tools/ptq.py` has them.
 
     Raises:
-        UserError: A wrong argument, or no float weights.
+        UserError: A wrong argument or file, or no float weights.
     """
-    apply_options(cfg, options)
+    apply_options(cfg, options or {})
     set_roots(cfg, data_root, calibration_root)
     require_backends(cfg)
     if checkpoint is not None:
@@ -44,6 +50,8 @@ def complete(
         raise UserError(
             f"checkpoint {checkpoint or cfg.model.float_checkpoint} is not there; give the path of a checkpoint file"
         )
+    if bit_plan is not None:
+        _add_bit_plan(cfg, bit_plan)
     cfg.resume, cfg.load_from = False, None
 
 
@@ -55,27 +63,22 @@ def run_name(config: str | Path, preset: str | None, bits: str | None) -> str:
 def ptq_config(
     config: str | Path,
     *,
-    checkpoint: str | None = None,
-    data_root: str | None = None,
-    calibration_root: list[str] | None = None,
     preset: str | None = None,
     bits: str | None = None,
     presets: Path | None = None,
-    bit_plan: str | None = None,
-    options: dict | None = None,
+    **arguments: Any,
 ) -> Config:
     """The config of a run, complete but for its work directory; arguments as `tools/ptq.py` has them.
 
     Args:
         presets: Folder of the presets, for ``preset``.
+        **arguments: Those of `complete`.
 
     Raises:
         UserError: A wrong argument, config or file.
     """
     cfg = read_ptq(config, preset, bits, presets)
-    complete(cfg, checkpoint, data_root, calibration_root, options or {})
-    if bit_plan is not None:
-        _add_bit_plan(cfg, bit_plan)
+    complete(cfg, **arguments)
     return cfg
 
 

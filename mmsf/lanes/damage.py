@@ -155,20 +155,3 @@ def damaged_points(
 def _whole(lanes: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The x-positions (L, R) of lanes, and the mask of all points of the chosen ones."""
     return lanes, np.isfinite(lanes) & chosen[:, None]
-
-
-def frames_damage(
-    reference: Sequence[Sequence[Lane | np.ndarray]],
-    perturbed: Sequence[Sequence[Lane | np.ndarray]],
-    rows: np.ndarray,
-    **settings: float,
-) -> Damage:
-    """`lane_damage` of lists of lanes.
-
-    Args:
-        reference: F frames, each a list of lanes, pixels of the original image.
-        perturbed: The same for the perturbed decodings.
-        rows: (R,) y-positions of the rows on which to compare, pixels, see `mmsf.lanes.rows.row_grid`.
-        **settings: As `lane_damage`.
-    """
-    return lane_damage(frames_to_rows(reference, rows), frames_to_rows(perturbed, rows), rows, **settings)

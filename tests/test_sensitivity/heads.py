@@ -30,6 +30,13 @@ class LineAdapter(Adapter):
             lanes.append([Lane(np.stack((x, ROWS), 1)) for x in xs])
         return lanes
 
+    def points(self, heads: HeadOutputs, reference: HeadOutputs) -> torch.Tensor:
+        rows = torch.from_numpy(ROWS).float()
+        return 100 * heads.semantics["position"] + heads.semantics["bend"] * (rows - 300)
+
+    def point_weights(self, reference: HeadOutputs) -> torch.Tensor:
+        return self.gate(reference, "position").expand(-1, -1, len(ROWS))
+
 
 def line_heads(frames: int = 8, seed: int = 0) -> tuple[LineAdapter, HeadOutputs, list[dict]]:
     """Four queries a frame, two of them lanes."""

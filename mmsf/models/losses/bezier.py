@@ -1,6 +1,5 @@
 """BezierLaneNet's loss: columns are matched to lanes one to one, then their curves are pulled towards them."""
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -8,11 +7,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from mmsf.models.losses.bezier_curve import BezierSampler, fit_bezier
+from mmsf.models.losses.drawing import draw_lines
 from mmsf.models.losses.targets import LaneTargets, lane_targets
 from mmsf.registry import MODELS
-
-CULANE_WIDTH = 1640  # pixels of CULane's frames
-_FRACTION_BITS = 4  # of the positions that OpenCV draws at
 
 
 def lane_mask(targets: LaneTargets, size: tuple[int, int], line_width: float) -> np.ndarray:
@@ -21,17 +18,16 @@ def lane_mask(targets: LaneTargets, size: tuple[int, int], line_width: float) ->
     Args:
         targets: Lanes.
         size: Height and width of the mask, pixels.
-        line_width: Width of the lines, pixels of a CULane frame (1640 wide); rounded to whole pixels, at least one.
+        line_width: Width of the lines, see `draw_lines`.
 
     Returns:
         (B, H, W) uint8, 1 on lanes.
     """
     mask = np.zeros((len(targets.counts), *size), np.uint8)
-    width = max(1, round(line_width * size[1] / CULANE_WIDTH))
     # A pixel's middle is at a whole number for OpenCV, and at a half where lanes are measured from the image's border.
-    points = (targets.points.numpy() * size[::-1] - 0.5) * 2**_FRACTION_BITS
-    for picture, lanes, count in zip(mask, np.rint(points).astype(np.int32), targets.counts):
-        cv2.polylines(picture, list(lanes[:count]), False, 1, width, shift=_FRACTION_BITS)
+    points = targets.points.numpy() * size[::-1] - 0.5
+    for picture, lanes, count in zip(mask, points, targets.counts):
+        draw_lines(picture, lanes[:count], np.ones(count, np.uint8), line_width)
     return mask
 
 

@@ -1,26 +1,10 @@
 """Cubic Bezier curves of labelled lanes."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
-DEGREE = 3
-
-
-def bernstein(t: np.ndarray) -> np.ndarray:
-    """Cubic Bernstein polynomials.
-
-    Args:
-        t: Curve parameters in 0..1, any shape.
-
-    Returns:
-        (*t.shape, 4), the shares of the four control points at each parameter.
-    """
-    k = np.arange(DEGREE + 1)
-    t = t[..., None]
-    return np.array([math.comb(DEGREE, i) for i in k]) * t**k * (1 - t) ** (DEGREE - k)
+from mmsf.lanes.bezier import bernstein
 
 
 def fit_bezier(points: np.ndarray) -> np.ndarray:

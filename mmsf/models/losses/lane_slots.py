@@ -1,14 +1,12 @@
 """Labelled lanes as maps of slots: which slot a lane takes, and the pixels it covers."""
 
-import cv2
 import numpy as np
 
+from mmsf.models.losses.drawing import draw_lines
 from mmsf.models.losses.targets import visible_rows
 
-CULANE_WIDTH = 1640  # pixels of CULane's frames
 ROWS = 48  # a lane is drawn through so many points
 LOWER_ROWS = ROWS // 3  # of which the lowest say where the lane would meet the bottom of the image
-_FRACTION_BITS = 4  # of the positions that OpenCV draws at
 
 
 def bottom_columns(lanes: np.ndarray) -> np.ndarray:
@@ -55,25 +53,22 @@ def slot_maps(
         size: Height and width of the network's input, pixels.
         map_size: Height and width of the map, pixels.
         slots: Number of slots.
-        line_width: Width of the lines, pixels of a CULane frame (1640 wide); rounded to whole pixels of the map, at least 1.
+        line_width: Width of the lines, see `draw_lines`.
 
     Returns:
         (B, *map_size) uint8, 0 for the background and i + 1 for slot i; (B, slots) float32, 1 where a slot holds a lane.
     """
     maps = np.zeros((len(lines), *map_size), np.uint8)
     existence = np.zeros((len(lines), slots), np.float32)
-    width = max(1, round(line_width * map_size[1] / CULANE_WIDTH))
-    # From normalised positions to those of the map, in OpenCV's fixed-point numbers.
-    shares = [(cells - 1) * pixels / (pixels - 1) for cells, pixels in zip(map_size[::-1], size[::-1])]
-    scale = np.array(shares) * 2**_FRACTION_BITS
+    # From normalised positions to those of the map.
+    scale = np.array([(cells - 1) * pixels / (pixels - 1) for cells, pixels in zip(map_size[::-1], size[::-1])])
     for image, image_lines in enumerate(lines):
         lanes = [rows for line in image_lines if (rows := visible_rows(line, size, ROWS)) is not None]
         if not lanes:
             continue
         lanes = np.array(lanes)
-        points = np.rint(lanes * scale).astype(np.int32)
-        for slot, polyline in zip(lane_slots(bottom_columns(lanes), slots).tolist(), points):
-            if slot >= 0:
-                cv2.polylines(maps[image], [polyline], False, slot + 1, width, shift=_FRACTION_BITS)
-                existence[image, slot] = 1
+        taken = lane_slots(bottom_columns(lanes), slots)
+        kept = taken >= 0
+        draw_lines(maps[image], lanes[kept] * scale, taken[kept].astype(np.uint8) + 1, line_width)
+        existence[image, taken[kept]] = 1
     return maps, existence
