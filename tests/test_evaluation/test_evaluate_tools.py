@@ -2,34 +2,9 @@
 
 import json
 import lzma
-import runpy
-import sys
-from pathlib import Path
 
 import pytest
 from test_evaluation.cases import DATA
-
-from mmsf.cli import run
-
-TOOLS = Path(__file__).resolve().parent.parent.parent / "tools"
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a tool as the command line does; give what it printed and its exit status."""
-
-    def call(tool, *arguments):
-        main = runpy.run_path(str(TOOLS / f"{tool}.py"))["main"]
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
-        status = 0
-        try:
-            run(main)
-        except SystemExit as stop:
-            status = stop.code
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return call
 
 
 def test_culane_lists_and_categories_in_one_run(command, culane_cases, culane_official, tmp_path):

@@ -7,7 +7,6 @@ from pathlib import Path
 import goldens_rule
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.logging import MessageHub
 from originals import ROOT
 from torch import nn
@@ -163,9 +162,45 @@ def test_the_tool_refuses_another_family_in_one_line_and_writes_nothing(original
     assert not (tmp_path / "resa.pth").exists()
 
 
-def test_the_bundled_weights_load_strictly_and_are_small() -> None:
-    path = ROOT / "mmsf" / "zoo" / "lstr_tiny_synthetic.pth"
-    detector = MODELS.build(Config.fromfile(str(ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py")).model)
-    load_float_checkpoint(detector, path)
-    assert path.stat().st_size < 4e6
-    assert sum(parameter.numel() for parameter in detector.parameters()) < 1e6
+SMALL = ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py"
+BUNDLED = ROOT / "mmsf" / "zoo" / "lstr_tiny_synthetic.pth"
+
+
+def test_weights_taken_out_of_a_training_load_as_they_are_and_nothing_else_is_left(tmp_path: Path) -> None:
+    state = read_checkpoint(BUNDLED).state
+    hub = MessageHub("test_weights_taken_out")
+    hub.update_scalar("loss", 1.0)
+    training = {"state_dict": state, "optimizer": {"state": {0: torch.zeros(9)}}, "message_hub": hub.state_dict()}
+    torch.save(training, tmp_path / "iter_9.pth")
+    result = run_tool(tmp_path / "iter_9.pth", "--config", SMALL, "--out", tmp_path / "new" / "small.pth")
+    assert result.returncode == 0, result.stderr
+    assert f"weights of {SMALL} loaded strictly" in result.stdout
+    written = torch.load(tmp_path / "new" / "small.pth", weights_only=True)
+    assert written["meta"] == {"config": "lstr_tiny_synthetic"}
+    assert set(written) == {"state_dict", "meta"}
+    assert list(written["state_dict"]) == list(state)
+    assert all(torch.equal(written["state_dict"][key], state[key]) for key in state)
+
+
+def test_weights_taken_out_twice_are_the_same(tmp_path: Path) -> None:
+    for source, out in ((BUNDLED, tmp_path / "once.pth"), (tmp_path / "once.pth", tmp_path / "twice.pth")):
+        assert run_tool(source, "--config", SMALL, "--out", out).returncode == 0
+    once, twice = (read_checkpoint(tmp_path / name).state for name in ("once.pth", "twice.pth"))
+    assert all(torch.equal(once[key], twice[key]) for key in once | twice)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("configs/scnn/scnn_tiny_synthetic.py", "looks like LSTR, but the config is of SCNN"),
+        ("configs/lstr/lstr_r34_culane.py", "does not fit the config's model"),
+        ("configs/lstr/nothing.py", "config configs/lstr/nothing.py does not exist"),
+    ],
+)
+def test_taking_weights_out_with_a_wrong_config_is_refused_in_one_line(config: str, message: str, tmp_path: Path) -> None:
+    result = run_tool(BUNDLED, "--config", config, "--out", tmp_path / "out" / "small.pth")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+    assert not list(tmp_path.rglob("*.pth"))
