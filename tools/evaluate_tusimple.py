@@ -3,15 +3,17 @@
 python tools/evaluate_tusimple.py --gt label_data.json --pred predictions.json
 
 Both files hold one object a line. Predictions name raw_file, lanes and run_time (milliseconds; a frame slower than 200
-counts as missed) for every labelled frame; their lanes are x-positions on the labels' h_samples.
+counts as missed) for every labelled frame; their lanes are x-positions on the labels' h_samples, or on h_samples of their
+own that include the labels'.
 """
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from mmsf.cli import run
-from mmsf.evaluation.tusimple_score import mean_score, score_frames
+from mmsf.evaluation.tusimple_score import SLOWEST, mean_score, score_frames
 from mmsf.files import whole_or_absent
 from mmsf.lanes.tusimple import read_frames
 
@@ -27,7 +29,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Parse the arguments, evaluate, print the figures."""
     args = parse_args()
-    scores = score_frames(read_frames(args.gt), read_frames(args.pred, h_samples=False, run_time=True))
+    predicted = read_frames(args.pred, h_samples=False, run_time=True)
+    scores = score_frames(read_frames(args.gt), predicted)
+    if slow := sum(frame.run_time > SLOWEST for frame in predicted):
+        print(f"warning: {slow} frames of {len(predicted)} took over {SLOWEST:g} ms and count as missed", file=sys.stderr)
     mean = mean_score(scores.values())
     figures = {"accuracy": mean.accuracy, "FP": mean.fp, "FN": mean.fn, "F1": mean.f1}
     print("\n".join(f"{name:9}{value:.10f}" for name, value in figures.items()))

@@ -18,6 +18,8 @@ from mmsf.errors import UserError
 VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 # Frames a second of a video that does not say.
 _USUAL_RATE = 25.0
+# What is wrong with a video is said here, not by FFmpeg, which reads this when it is first used, nor by OpenCV.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 class SourceFrame(NamedTuple):
@@ -153,8 +155,6 @@ def _video(path: Path) -> Video:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    # What is wrong with a video is said here, not by OpenCV or FFmpeg (which reads its variable when it is first used).
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     level = cv2.setLogLevel(0)
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     cv2.setLogLevel(level)

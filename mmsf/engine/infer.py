@@ -58,7 +58,7 @@ def infer(
         return len(frames)
     count = 0
     for one in found:
-        write_lines(lines_path(out, one.frame.name), one.sample.pred_instances.lines)
+        write_lines(lines_path(out, one.frame.name), map(_writable, one.sample.pred_instances.lines))
         count += 1
     return count
 
@@ -77,6 +77,11 @@ def _picture_file(source: Source, path: Path) -> AbstractContextManager[Callable
     if isinstance(source, Video):
         return video_file(path.with_suffix(".mp4"), source.rate)
     return nullcontext(partial(write_image, path.with_suffix(".jpg")))
+
+
+def _writable(line: np.ndarray) -> np.ndarray:
+    """A lane (P, 2) that a text can hold. One that is not finite fits no label; without its points it does not either."""
+    return line if np.isfinite(line).all() else line[:0]
 
 
 def _tusimple_frame(found: FoundLanes) -> TuSimpleFrame:

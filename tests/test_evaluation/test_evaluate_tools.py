@@ -92,3 +92,12 @@ def test_tusimple_mistakes_name_file_and_line(command, tusimple_files):
     status, printed, errors = command("evaluate_tusimple", "--gt", tusimple_files[0], "--pred", tusimple_files[1])
     assert (status, printed) == (2, "")
     assert "pred_1.json, line 2: run_time missing" in errors
+
+
+def test_tusimple_frames_that_count_as_missed_for_their_time_are_pointed_out(command, tusimple_files):
+    frames = [json.loads(line) for line in tusimple_files[1].read_text().splitlines()]
+    for frame in frames:
+        frame["run_time"] = 200.5 if frame in frames[:7] else 10
+    tusimple_files[1].write_text("\n".join(map(json.dumps, frames)))
+    status, _, errors = command("evaluate_tusimple", "--gt", tusimple_files[0], "--pred", tusimple_files[1])
+    assert (status, errors) == (0, "warning: 7 frames of 200 took over 200 ms and count as missed\n")
