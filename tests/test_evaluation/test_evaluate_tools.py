@@ -96,8 +96,12 @@ def test_tusimple_mistakes_name_file_and_line(command, tusimple_files):
 
 def test_tusimple_frames_that_count_as_missed_for_their_time_are_pointed_out(command, tusimple_files):
     frames = [json.loads(line) for line in tusimple_files[1].read_text().splitlines()]
-    for frame in frames:
-        frame["run_time"] = 200.5 if frame in frames[:7] else 10
-    tusimple_files[1].write_text("\n".join(map(json.dumps, frames)))
-    status, _, errors = command("evaluate_tusimple", "--gt", tusimple_files[0], "--pred", tusimple_files[1])
-    assert (status, errors) == (0, "warning: 7 frames of 200 took over 200 ms and count as missed\n")
+    texts = {}
+    for slow in (0, 7):
+        timed = [{**frame, "run_time": 200.5 if number < slow else 10} for number, frame in enumerate(frames)]
+        tusimple_files[1].write_text("\n".join(map(json.dumps, timed)))
+        status, texts[slow], errors = command("evaluate_tusimple", "--gt", tusimple_files[0], "--pred", tusimple_files[1])
+        assert status == 0
+    assert float(texts[7].split()[1]) < float(texts[0].split()[1])
+    without = ", ".join(f"{name} {float(value):.4f}" for name, value in map(str.split, texts[0].splitlines()))
+    assert errors == (f"warning: 7 frames of 200 took over 200 ms and count as missed; without this rule {without}\n")
