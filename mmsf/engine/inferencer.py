@@ -67,13 +67,13 @@ class LaneInferencer(BaseInferencer):
 
     def __init__(
         self,
-        model: str | Path | Config,
+        model: str | Path | Config | dict,
         weights: str | Path,
         device: str | None = None,
         scope: str | None = "mmsf",
         show_progress: bool = True,
     ) -> None:
-        cfg = model if isinstance(model, Config) else read_config(model)
+        cfg = read_config(model) if isinstance(model, (str, Path)) else model
         super().__init__(cfg, weights, device, scope, show_progress)
 
     def __call__(
