@@ -103,8 +103,7 @@ def _require_apart(inputs: Sequence[str | Path], out: Path) -> None:
 
 def _require_own_names(sources: Sequence[Source]) -> None:
     """Outputs must not overwrite each other: what is read from several folders may be called the same."""
-    seen: dict[str, Source] = {}
+    seen: dict[tuple[type, Path], Source] = {}
     for source in sources:
-        name = Path(source.name).with_suffix("").as_posix()
-        if (other := seen.setdefault(name, source)) is not source:
+        if (other := seen.setdefault((type(source), Path(source.name).with_suffix("")), source)) is not source:
             raise UserError(f"{other.path} and {source.path} would be written under one name; give one of them at a time")

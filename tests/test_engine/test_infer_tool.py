@@ -155,7 +155,7 @@ def test_a_video_gives_a_text_a_frame_and_one_annotated_video(command, video, tm
 
 
 def test_pictures_folders_and_videos_go_together(command, video, pictures, roads, tmp_path):
-    one = tmp_path / "in" / "other.png"
+    one = tmp_path / "in" / "clip.png"
     one.parent.mkdir()
     cv2.imwrite(str(one), cv2.imread(str(pictures[0])))
     status, printed, errors = command(
@@ -165,7 +165,7 @@ def test_pictures_folders_and_videos_go_together(command, video, pictures, roads
     assert "lanes of 13 frames" in printed
     drawn = [name for name in files(tmp_path / "out") if name.startswith("overlays/")]
     assert len(drawn) == 8
-    assert {"overlays/other.jpg", "overlays/clip.mp4"} < set(drawn)
+    assert {"overlays/clip.jpg", "overlays/clip.mp4"} < set(drawn)
     assert sum(name.endswith(".lines.txt") for name in files(tmp_path / "out")) == 13
 
 
@@ -239,6 +239,14 @@ def test_outputs_among_the_inputs_are_refused_and_labels_stay(out, command, road
     assert status == 2
     assert "lie in each other" in errors
     assert {name: (frames / name).read_bytes() for name in files(frames)} == before
+
+
+def test_a_file_in_place_of_the_folder_is_refused_and_stays(command, pictures, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    status, _, errors = command("infer", FLOAT_CONFIG, CHECKPOINT, pictures[0], "--out", tmp_path / "out")
+    assert status == 2
+    assert "out is a file; give a folder" in errors
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_a_batch_of_none_is_refused(command, pictures, tmp_path):
