@@ -16,6 +16,7 @@ MODELS = _child("model", _root.MODELS, "mmsf.models", "mmsf.reconstruction", "mm
 DATASETS = _child("dataset", _root.DATASETS, "mmsf.datasets")
 TRANSFORMS = _child("transform", _root.TRANSFORMS, "mmsf.datasets")
 METRICS = _child("metric", _root.METRICS, "mmsf.evaluation")
+INFERENCERS = _child("inferencer", _root.INFERENCERS, "mmsf.engine")
 HOOKS = _child("hook", _root.HOOKS, "mmsf.engine")
 LOOPS = _child("loop", _root.LOOPS, "mmsf.engine")
 OPTIM_WRAPPER_CONSTRUCTORS = _child("optimizer wrapper constructor", _root.OPTIM_WRAPPER_CONSTRUCTORS, "mmsf.engine")
@@ -27,7 +28,7 @@ for _parent in (
     *(
         _root.DATA_SAMPLERS,
         _root.EVALUATOR,
-        _root.INFERENCERS,
+        _root.FUNCTIONS,
         _root.LOG_PROCESSORS,
         _root.MODEL_WRAPPERS,
         _root.OPTIM_WRAPPERS,

@@ -1,9 +1,16 @@
-"""Options of the test run."""
+"""Options of the test run, and command lines in its own process."""
 
+import runpy
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from mmsf.cli import run
+
+TOOLS = Path(__file__).resolve().parents[1] / "tools"
 
 # Machines are shared: how long an example takes says nothing. The examples are the same in every run.
 settings.register_profile("mmsf", deadline=None, derandomize=True)
@@ -21,3 +28,20 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """The tests on real frames exist only where the frames and weights are given."""
     given = config.getoption("--real-data") and config.getoption("--weights")
     return True if collection_path.name == "test_real_frames.py" and not given else None
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a tool as the command line does; give its exit status and what the process printed and complained of."""
+
+    def call(tool: str, *arguments: object) -> tuple[int, str, str]:
+        main = runpy.run_path(str(TOOLS / f"{tool}.py"))["main"]
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
+        status = 0
+        try:
+            run(main)
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capfd.readouterr()
+
+    return call

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmsf.cli import run
 from mmsf.datasets.images import read_image
-from mmsf.engine.predict import build_predictor, predict
+from mmsf.engine.inferencer import LaneInferencer
 from mmsf.visualization.overlay import side_by_side, write_image
 
 
@@ -26,6 +26,12 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def found_lanes(config: str, weights: str, pictures: list[str]) -> list[list[np.ndarray]]:
+    inferencer = LaneInferencer(config, weights, show_progress=False)
+    samples = inferencer(pictures, return_datasamples=True, overlay=False)["predictions"]
+    return [sample.pred_instances.lines for sample in samples]
+
+
 def main() -> None:
     arguments = parse_arguments()
     images = [read_image(picture) for picture in arguments.pictures]
@@ -33,7 +39,7 @@ def main() -> None:
     rows = []
     for title, config, *weights in arguments.detector:
         names = (f"{title}, float", "quantized")
-        lanes = [predict(*build_predictor(config, file), arguments.pictures) for file in weights]
+        lanes = [found_lanes(config, file, arguments.pictures) for file in weights]
         strips = [
             side_by_side(
                 image,

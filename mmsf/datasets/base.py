@@ -3,14 +3,13 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from mmsf.datasets.images import is_whole
+from mmsf.datasets.images import find_corrupt
 from mmsf.errors import UserError
 from mmsf.registry import TRANSFORMS
 
@@ -113,11 +112,9 @@ def drop_corrupt(frames: list[dict]) -> list[dict]:
     Raises:
         UserError: No frame is left, or an image is missing.
     """
-    paths = [frame["img_path"] for frame in frames]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        found = list(pool.map(is_whole, paths))
-    whole = [frame for frame, good in zip(frames, found) if good]
-    bad = [path for path, good in zip(paths, found) if not good]
+    bad = find_corrupt([frame["img_path"] for frame in frames])
+    damaged = set(bad)
+    whole = [frame for frame in frames if frame["img_path"] not in damaged]
     for path in bad:
         print_log(f"skipped {path}: truncated or no image", logger="current", level=logging.WARNING)
     if bad and not whole:

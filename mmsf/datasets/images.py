@@ -1,5 +1,7 @@
 """Reading images: whole ones only, and every one below a folder."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -58,6 +60,16 @@ def is_whole(path: str | Path) -> bool:
     except CorruptImageError:
         return False
     return True
+
+
+def find_corrupt(paths: Sequence[str | Path]) -> list[str | Path]:
+    """The images that are cut short or no images, in the order given.
+
+    Raises:
+        UserError: A file cannot be read.
+    """
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return [path for path, whole in zip(paths, pool.map(is_whole, paths)) if not whole]
 
 
 def find_images(root: str | Path) -> list[Path]:

@@ -37,6 +37,8 @@ def resize(image: np.ndarray, scale: tuple[int, int], backend: str) -> np.ndarra
 class LoadImage:
     """Read the frame, cut its top off, resize the rest, and move and scale the lanes with it.
 
+    A frame that has ``img`` (uint8, blue, green, red) already, such as one of a video, is not read.
+
     Adds ``img`` (uint8, blue, green, red), ``ori_shape`` (before the cut), ``img_shape``, ``scale_factor`` (x, y) and, with
     labels, ``input_lines``: ``lines`` less the cut, times the scale factor, as the detectors' own decoding takes it.
 
@@ -72,7 +74,10 @@ class LoadImage:
 
     def __call__(self, results: dict) -> dict:
         """Add the image to a frame."""
-        image, shape = self._load(results["img_path"])
+        if "img" in results:
+            image, shape = self._seen(results["img"])
+        else:
+            image, shape = self._load(results["img_path"])
         results.update(img=image, ori_shape=shape, img_shape=image.shape[:2])
         cut = self._cut(shape)
         results["scale_factor"] = (image.shape[1] / shape[1], image.shape[0] / (shape[0] - cut))
@@ -83,13 +88,16 @@ class LoadImage:
     def _load(self, path: str) -> tuple[np.ndarray, tuple[int, int]]:
         if self.cache is not None and path in self.cache:
             return self.cache[path]
-        image = read_image(path)
-        seen = image[self._cut(image.shape) :]
-        loaded = (seen if self.scale is None else resize(seen, self.scale, self.backend)), image.shape[:2]
+        loaded = self._seen(read_image(path))
         if self.cache is not None:
             loaded[0].setflags(write=False)
             self.cache[path] = loaded
         return loaded
+
+    def _seen(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """What the network sees of an image, and the image's height and width."""
+        below = image[self._cut(image.shape) :]
+        return (below if self.scale is None else resize(below, self.scale, self.backend)), image.shape[:2]
 
     def _cut(self, shape: tuple[int, ...]) -> int:
         return rows_cut(shape[0], self.crop_top, self.crop_height)

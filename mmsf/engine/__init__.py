@@ -3,6 +3,7 @@
 from mmsf.engine import storage
 from mmsf.engine.analysis_hook import AnalysisHook
 from mmsf.engine.blockwise_loop import BlockwiseLoop
+from mmsf.engine.inferencer import LaneInferencer
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
@@ -13,6 +14,7 @@ from mmsf.engine.wrapper import QuantWrapper
 __all__ = [
     "AnalysisHook",
     "BlockwiseLoop",
+    "LaneInferencer",
     "PTQLoop",
     "QuantWrapper",
     "RelativeRateConstructor",

@@ -5,9 +5,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsf.engine.config import apply_options, is_ptq, read_config, set_roots
-from mmsf.engine.quantized_file import is_quantized, model_config, read_state
-from mmsf.models.checkpoints import load_float_checkpoint
+from mmsf.engine.config import apply_options, read_config, set_roots
+from mmsf.engine.weights import load_weights, weights_model
 
 
 def evaluate(
@@ -23,7 +22,7 @@ def evaluate(
 
     Args:
         config: A float or a PTQ config; it gives the frames and the metrics, and the model of float weights.
-        weights: ``quantized.pth``, which brings its own model, or float weights that `load_float_checkpoint` takes.
+        weights: A file that `mmsf.engine.weights` knows: ``quantized.pth``, which brings its own model, or float weights.
         data_root: Folder of the data set.
         work_dir: Where the log goes.
         launcher: MMEngine's launcher.
@@ -43,14 +42,7 @@ def evaluate(
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
         cfg.pop(key, None)
     cfg.resume, cfg.load_from = False, None
-    quantized = is_quantized(weights)
-    if quantized:
-        cfg.model = model_config(weights)
-    elif is_ptq(cfg):
-        cfg.model = cfg.model.detector
+    cfg.model = weights_model(cfg, weights)
     runner = Runner.from_cfg(cfg)
-    if quantized:
-        runner.model.load_state_dict(read_state(weights), strict=True)
-    else:
-        load_float_checkpoint(runner.model, weights)
+    load_weights(runner.model, weights)
     return runner.test()

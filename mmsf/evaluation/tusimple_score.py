@@ -98,12 +98,24 @@ def mean_score(scores: Iterable[TuSimpleScore]) -> TuSimpleScore:
     return TuSimpleScore(accuracy, fp, fn)
 
 
+def _lanes_at(predicted: TuSimpleFrame, rows: np.ndarray) -> list[np.ndarray]:
+    """Predicted x-positions (R,) on the label's rows (R,)."""
+    if predicted.h_samples is None or np.array_equal(predicted.h_samples, rows):
+        return predicted.lanes
+    place = {row: index for index, row in enumerate(predicted.h_samples.tolist())}
+    if absent := [row for row in rows.tolist() if row not in place]:
+        raise ValueError(f"the predicted h_samples lack row {absent[0]:g} of the label's")
+    wanted = [place[row] for row in rows.tolist()]
+    return [lane[wanted] for lane in predicted.lanes]
+
+
 def score_frames(labelled: Sequence[TuSimpleFrame], predicted: Sequence[TuSimpleFrame]) -> dict[str, TuSimpleScore]:
     """Score a prediction file against a label file.
 
     Args:
         labelled: Frames with ``h_samples``.
-        predicted: One frame for each labelled one, in any order; ``run_time`` counts where given.
+        predicted: One frame for each labelled one, in any order; ``run_time`` counts where given. One that has ``h_samples``
+            of its own is read at the label's, which must be among them.
 
     Returns:
         Scores by ``raw_file``, in the order of the predictions.
@@ -124,7 +136,8 @@ def score_frames(labelled: Sequence[TuSimpleFrame], predicted: Sequence[TuSimple
         if name in scores:
             raise UserError(f"frame {name!r} is predicted twice; leave one line a frame")
         try:
-            scores[name] = score_frame(truth[name].lanes, frame.lanes, truth[name].h_samples, frame.run_time or 0.0)
+            rows = truth[name].h_samples
+            scores[name] = score_frame(truth[name].lanes, _lanes_at(frame, rows), rows, frame.run_time or 0.0)
         except ValueError as error:
             raise UserError(f"frame {name!r}: {error}") from error
     if missing := [name for name in truth if name not in scores]:

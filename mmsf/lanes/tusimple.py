@@ -16,6 +16,9 @@ from mmsf.lanes.rows import lanes_to_rows
 MISSING = -2.0
 """The x-position of a lane on a row that it does not reach."""
 
+ROWS = np.arange(160.0, 720.0, 10.0)
+"""The rows on which lanes are predicted, pixels of an image that is 720 high; some labels leave the upper ones out."""
+
 
 @dataclass(frozen=True, eq=False)
 class TuSimpleFrame:

@@ -2,34 +2,9 @@
 
 import json
 import lzma
-import runpy
-import sys
-from pathlib import Path
 
 import pytest
 from test_evaluation.cases import DATA
-
-from mmsf.cli import run
-
-TOOLS = Path(__file__).resolve().parent.parent.parent / "tools"
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a tool as the command line does; give what it printed and its exit status."""
-
-    def call(tool, *arguments):
-        main = runpy.run_path(str(TOOLS / f"{tool}.py"))["main"]
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
-        status = 0
-        try:
-            run(main)
-        except SystemExit as stop:
-            status = stop.code
-        printed = capsys.readouterr()
-        return status, printed.out, printed.err
-
-    return call
 
 
 def test_culane_lists_and_categories_in_one_run(command, culane_cases, culane_official, tmp_path):
@@ -117,3 +92,16 @@ def test_tusimple_mistakes_name_file_and_line(command, tusimple_files):
     status, printed, errors = command("evaluate_tusimple", "--gt", tusimple_files[0], "--pred", tusimple_files[1])
     assert (status, printed) == (2, "")
     assert "pred_1.json, line 2: run_time missing" in errors
+
+
+def test_tusimple_frames_that_count_as_missed_for_their_time_are_pointed_out(command, tusimple_files):
+    frames = [json.loads(line) for line in tusimple_files[1].read_text().splitlines()]
+    texts = {}
+    for slow in (0, 7):
+        timed = [{**frame, "run_time": 200.5 if number < slow else 10} for number, frame in enumerate(frames)]
+        tusimple_files[1].write_text("\n".join(map(json.dumps, timed)))
+        status, texts[slow], errors = command("evaluate_tusimple", "--gt", tusimple_files[0], "--pred", tusimple_files[1])
+        assert status == 0
+    assert float(texts[7].split()[1]) < float(texts[0].split()[1])
+    without = ", ".join(f"{name} {float(value):.4f}" for name, value in map(str.split, texts[0].splitlines()))
+    assert errors == (f"warning: 7 frames of 200 took over 200 ms and count as missed; without this rule {without}\n")

@@ -68,3 +68,25 @@ def test_files_that_do_not_correspond_are_refused(labelled, predicted, message):
 def test_a_lane_of_another_length_is_refused():
     with pytest.raises(UserError, match="'a'"):
         score_frames([frame("a")], [frame("a", [[1.0, 2.0, 3.0]])])
+
+
+def test_predictions_on_further_rows_are_read_at_the_labels(files):
+    labelled, predicted = read_frames(files[0]), read_frames(files[1], h_samples=False, run_time=True)
+    rows = {one.raw_file: one.h_samples for one in labelled}
+    above = np.array([1.0, 2.0, 3.0])
+    wider = [
+        TuSimpleFrame(
+            one.raw_file,
+            [np.concatenate([above, lane]) for lane in one.lanes],
+            np.concatenate([above, rows[one.raw_file]]),
+            one.run_time,
+        )
+        for one in predicted
+    ]
+    assert score_frames(labelled, wider) == score_frames(labelled, predicted)
+
+
+def test_predictions_that_lack_a_row_of_the_label_are_refused():
+    found = TuSimpleFrame("a", [np.array([5.0, 6.0])], np.array([90.0, 100.0]), 10.0)
+    with pytest.raises(UserError, match="'a': the predicted h_samples lack row 110 of the label's"):
+        score_frames([frame("a", [[1.0, 2.0]])], [found])

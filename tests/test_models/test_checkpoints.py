@@ -1,13 +1,11 @@
 """Original checkpoints are recognised, renamed and loaded strictly, or refused in one line."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import goldens_rule
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.logging import MessageHub
 from originals import ROOT
 from torch import nn
@@ -16,6 +14,7 @@ from mmsf.errors import UserError
 from mmsf.models.checkpoints import FAMILIES, convert, load_float_checkpoint, lstr_model_config, read_checkpoint, recognise
 from mmsf.registry import MODELS
 
+Command = Callable[..., tuple[int, str, str]]
 AUTHORS = ROOT / "tests" / "data" / "goldens" / "lstr_orig_seed0.npz"
 
 # A few keys of each family's original files.
@@ -143,29 +142,68 @@ def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "empty.pth")
 
 
-def run_tool(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "tools" / "convert_checkpoint.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, check=False)
-
-
-def test_the_tool_writes_a_file_that_loads_as_it_is_and_says_what_it_dropped(original: Path, tmp_path: Path) -> None:
-    result = run_tool(original, "--out", tmp_path / "lstr.pth")
-    assert result.returncode == 0, result.stderr
-    assert "operation counts" in result.stdout
+def test_the_tool_writes_a_file_that_loads_as_it_is_and_says_what_it_dropped(
+    command: Command, original: Path, tmp_path: Path
+) -> None:
+    status, printed, errors = command("convert_checkpoint", original, "--out", tmp_path / "lstr.pth")
+    assert status == 0, errors
+    assert "operation counts" in printed
     written = torch.load(tmp_path / "lstr.pth", weights_only=True)
     model().load_state_dict(written["state_dict"], strict=True)
 
 
-def test_the_tool_refuses_another_family_in_one_line_and_writes_nothing(original: Path, tmp_path: Path) -> None:
-    result = run_tool(original, "--out", tmp_path / "resa.pth", "--family", "resa")
-    assert result.returncode == 2
-    assert result.stderr.strip() == f"error: {original} looks like LSTR, not RESA"
+def test_the_tool_refuses_another_family_in_one_line_and_writes_nothing(
+    command: Command, original: Path, tmp_path: Path
+) -> None:
+    options = ("--out", tmp_path / "resa.pth", "--family", "resa")
+    status, _, errors = command("convert_checkpoint", original, *options)
+    assert (status, errors) == (2, f"error: {original} looks like LSTR, not RESA\n")
     assert not (tmp_path / "resa.pth").exists()
 
 
-def test_the_bundled_weights_load_strictly_and_are_small() -> None:
-    path = ROOT / "mmsf" / "zoo" / "lstr_tiny_synthetic.pth"
-    detector = MODELS.build(Config.fromfile(str(ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py")).model)
-    load_float_checkpoint(detector, path)
-    assert path.stat().st_size < 4e6
-    assert sum(parameter.numel() for parameter in detector.parameters()) < 1e6
+SMALL = ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py"
+BUNDLED = ROOT / "mmsf" / "zoo" / "lstr_tiny_synthetic.pth"
+
+
+def test_weights_taken_out_of_a_training_load_as_they_are_and_nothing_else_is_left(command: Command, tmp_path: Path) -> None:
+    state = read_checkpoint(BUNDLED).state
+    hub = MessageHub("test_weights_taken_out")
+    hub.update_scalar("loss", 1.0)
+    training = {"state_dict": state, "optimizer": {"state": {0: torch.zeros(9)}}, "message_hub": hub.state_dict()}
+    torch.save(training, tmp_path / "iter_9.pth")
+    options = ("--config", SMALL, "--out", tmp_path / "new" / "small.pth")
+    status, printed, errors = command("convert_checkpoint", tmp_path / "iter_9.pth", *options)
+    assert status == 0, errors
+    assert f"weights of {SMALL} loaded strictly" in printed
+    written = torch.load(tmp_path / "new" / "small.pth", weights_only=True)
+    assert written["meta"] == {"config": "lstr_tiny_synthetic"}
+    assert set(written) == {"state_dict", "meta"}
+    assert list(written["state_dict"]) == list(state)
+    assert all(torch.equal(written["state_dict"][key], state[key]) for key in state)
+
+
+def test_weights_taken_out_twice_are_the_same(command: Command, tmp_path: Path) -> None:
+    for source, out in ((BUNDLED, tmp_path / "once.pth"), (tmp_path / "once.pth", tmp_path / "twice.pth")):
+        assert command("convert_checkpoint", source, "--config", SMALL, "--out", out)[0] == 0
+    once, twice = (read_checkpoint(tmp_path / name).state for name in ("once.pth", "twice.pth"))
+    assert all(torch.equal(once[key], twice[key]) for key in once | twice)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("configs/scnn/scnn_tiny_synthetic.py", "looks like LSTR, but the config is of SCNN"),
+        ("configs/lstr/lstr_r34_culane.py", "does not fit the config's model"),
+        ("configs/lstr/nothing.py", "configs/lstr/nothing.py does not exist"),
+    ],
+)
+def test_taking_weights_out_with_a_wrong_config_is_refused_in_one_line(
+    config: str, message: str, command: Command, tmp_path: Path
+) -> None:
+    options = ("--config", ROOT / config, "--out", tmp_path / "out" / "small.pth")
+    status, _, errors = command("convert_checkpoint", BUNDLED, *options)
+    assert status == 2
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert message in errors
+    assert not list(tmp_path.rglob("*.pth"))

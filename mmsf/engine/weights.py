@@ -1,0 +1,45 @@
+"""Models from files of weights. What kinds of files there are is known here and nowhere else."""
+
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.model import BaseModel
+
+from mmsf.engine.config import is_ptq
+from mmsf.engine.quantized_file import is_quantized, model_config, read_state
+from mmsf.models.checkpoints import load_float_checkpoint
+from mmsf.registry import MODELS
+
+
+def weights_model(cfg: Config, weights: str | Path) -> dict:
+    """Config of the model that weights are of; `load_weights` then fills it.
+
+    Args:
+        cfg: A float or a PTQ config; it gives the model of float weights.
+        weights: ``quantized.pth``, which brings its own model, or float weights that `load_float_checkpoint` takes.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    if is_quantized(weights):
+        return model_config(weights)
+    return cfg.model.detector if is_ptq(cfg) else cfg.model
+
+
+def load_weights(model: BaseModel, weights: str | Path) -> None:
+    """Load weights strictly into the model that `weights_model` describes.
+
+    Raises:
+        UserError: The file does not fit the model.
+    """
+    if is_quantized(weights):
+        model.load_state_dict(read_state(weights), strict=True)
+    else:
+        load_float_checkpoint(model, weights)
+
+
+def open_model(cfg: Config, weights: str | Path) -> BaseModel:
+    """A model with its weights, on the CPU, in eval mode; arguments and errors as for `weights_model`."""
+    model = MODELS.build(weights_model(cfg, weights))
+    load_weights(model, weights)
+    return model.eval()
