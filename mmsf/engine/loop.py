@@ -182,7 +182,7 @@ class PTQLoop(BaseLoop):
         """Raw outputs of the float model for every calibration frame, computed once."""
         with self.timed("float outputs"):
             batches = with_progress(self.frames.batches(), self.frames.number_of_batches, "float outputs")
-            raws = [self.model.float_raw(self.preprocess(batch)["inputs"]) for batch in batches]
+            raws = [self.model.float_target(self.preprocess(batch)["inputs"], batch["data_samples"]) for batch in batches]
             self.model.kept_outputs = {name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]}
 
     def quantized_outputs(self, index: list[int] | None = None) -> dict[str, torch.Tensor]:
