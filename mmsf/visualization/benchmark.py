@@ -81,8 +81,12 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float, 
             axes.set_axisbelow(True)
         least = min((point[0] for points in lines.values() for point in points if point[0] > 0), default=1.0)
         row[0].set_xscale("symlog", linthresh=least, linscale=0.5)
+        most = max(point[0] for points in lines.values() for point in points)
+        decades = [10.0**n for n in range(8) if least <= 10**n <= most]
+        row[0].set_xticks([0, *decades], ["0", *(f"{x:,g}" for x in decades)])
         row[0].set(ylabel=f"{title}\nF1, percent", xlabel="sample passes of tuning", xlim=(-0.1 * least, None))
         row[1].set_xscale("log")
+        row[1].xaxis.set_major_formatter("{x:g}")
         row[1].set(xlabel="minutes of quantization")
     figure.legend(*_all_labels(panels), loc="outside upper center", ncols=min(4, len(methods)))
     return figure
