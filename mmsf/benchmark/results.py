@@ -85,7 +85,8 @@ def group_of(runs: Sequence[Run]) -> Group:
     for run, file in zip(runs, files):
         if file["frames"] != names or file["columns"] != columns:
             raise UserError(f"{run.folder} and {runs[0].folder} were evaluated on different frames; remove one of them")
-    scores = np.array([files[0]["float"], *(file["quantized"] for file in files)], np.float64)
+    # Without tuning, the quantized model is the calibrated one.
+    scores = np.array([files[0]["float"], *(file.get("quantized", file["calibrated"]) for file in files)], np.float64)
     f1 = f1_of_sums(scores.sum(1), len(names), columns)
     drawn = resampled_f1(scores, columns)
     deviation = drawn.std(0, ddof=1)

@@ -13,7 +13,7 @@ Groups = dict[tuple[str, str], Group]
 
 _AT_EQUAL = (
     "Interpolated between runs of several lengths, each tuned to its own end, linearly in the logarithm of the effort; – is "
-    "outside of what was run. A method that tunes nothing has the same F1 from its first minute on."
+    "more than 10 % outside of what was run. A method that tunes nothing has the same F1 from its own minutes on."
 )
 _MEASURED = {
     "passes": "A sample pass is a forward pass of the whole quantized network on one frame, in tuning.",

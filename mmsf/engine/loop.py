@@ -143,8 +143,10 @@ class PTQLoop(BaseLoop):
         if self._max_iters > 0:
             self.tune_from_ranges()
             self.evaluate("quantized")
-        elif "calibrated" in self.stages:
-            self.stages["quantized"], self.lanes["quantized"] = self.stages["calibrated"], self.lanes["calibrated"]
+        else:
+            for results in (self.stages, self.lanes, self.frame_scores):
+                if "calibrated" in results:
+                    results["quantized"] = results["calibrated"]
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model

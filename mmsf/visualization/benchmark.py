@@ -83,7 +83,7 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float, 
         row[0].set_xscale("symlog", linthresh=least, linscale=0.5)
         most = max(point[0] for points in lines.values() for point in points)
         decades = [10.0**n for n in range(8) if least <= 10**n <= most]
-        row[0].set_xticks([0, *decades], ["0", *(f"{x:,g}" for x in decades)])
+        row[0].set_xticks([0, *(decades or [least])], ["0", *(f"{x:,g}" for x in decades or [least])])
         row[0].set(ylabel=f"{title}\nF1, percent", xlabel="sample passes of tuning", xlim=(-0.1 * least, None))
         row[1].set_xscale("log")
         row[1].xaxis.set_major_formatter("{x:g}")

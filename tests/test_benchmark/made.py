@@ -42,7 +42,13 @@ def finished(
     floating = [[1, 0, 0]] * (len(found) - 1) + [[0, 1, 1]]
     names = list(names or (f"{number}.jpg" for number in range(len(found))))
     run.folder.mkdir(parents=True)
-    content = {"columns": ["tp", "fp", "fn"], "frames": names, "float": floating, "quantized": quantized}
+    content = {
+        "columns": ["tp", "fp", "fn"],
+        "frames": names,
+        "float": floating,
+        "calibrated": floating,
+        "quantized": quantized,
+    }
     (run.folder / "frames.json").write_text(json.dumps(content))
     summary = {
         "float": {"CULane/F1": float(np.mean(floating, 0)[0])},

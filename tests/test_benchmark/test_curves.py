@@ -36,16 +36,16 @@ def test_between_two_runs_f1_is_linear_in_the_logarithm_of_the_effort():
 
 
 @given(st.floats(0.01, 1e5))
-def test_nothing_is_said_beyond_what_was_run_and_nothing_leaves_its_neighbours(effort):
+def test_nothing_is_said_far_beyond_what_was_run_and_nothing_leaves_its_neighbours(effort):
     found = curve((100, 1, 0.2), (400, 16, 0.6), (1000, 20, 0.5)).at("passes", effort)
-    assert (found is None) == (not 100 <= effort <= 1000)
+    assert (found is None) == (not 100 / 1.1 <= effort <= 1000 * 1.1)
     assert found is None or 0.2 <= found.value <= 0.6
 
 
 def test_what_tunes_nothing_is_the_same_from_its_own_end_on():
     found = curve((0, 2, 0.3))
     assert [found.at("passes", effort).value for effort in (1, 1e6)] == [0.3, 0.3]
-    assert found.at("minutes", 1.9) is None
+    assert found.at("minutes", 1.8) is None
     assert found.at("minutes", 100).value == 0.3
 
 

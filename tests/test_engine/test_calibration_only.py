@@ -39,6 +39,8 @@ def test_the_quantized_model_is_the_calibrated_one_and_nothing_was_tuned(ended):
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["method"], summary["iterations"], summary["heads"]) == (preset, 0, {})
     assert summary["quantized"] == summary["calibrated"]
+    frames = json.loads((folder / "frames.json").read_text())
+    assert frames["quantized"] == frames["calibrated"]
     assert summary["agreement"]["f1"] == summary["agreement"]["calibrated"]["f1"]
     assert summary["float"]["CULane/F1"] > 0.7
     assert not {"float outputs", "curves", "tuning"} & set(summary["seconds"])
