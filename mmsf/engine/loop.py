@@ -68,6 +68,8 @@ class PTQLoop(BaseLoop):
         super().__init__(runner, dataloader)
         if max_iters < 0:
             raise UserError(f"max_iters must not be negative; got {max_iters}")
+        if self.model.label_focus and not getattr(self.dataloader.dataset, "labelled", True):
+            raise UserError("model.label_focus needs labels; set train_dataloader.dataset.labelled=True")
         self._max_iters = max_iters
         self._iter = 0
         self.weight_range: RangeEstimator = TASK_UTILS.build(weight_range)

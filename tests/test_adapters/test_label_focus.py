@@ -82,11 +82,7 @@ def test_equation_3_written_out():
     torch.testing.assert_close(losses["loss_lane_confidence"], 3.0 * (0.1 * target.confidences["lane"]).square().mean())
 
 
-def test_missing_labels_are_told_in_one_line(roads, tmp_path):
-    detector, raw, samples, size = outputs_of("lstr", roads)
-    del samples[1].gt_instances
-    with pytest.raises(UserError, match="labelled=True"):
-        detector.foreground(raw, samples, size)
+def test_an_image_without_labels_beside_it_is_named(roads, tmp_path):
     image = next(roads.rglob("*.jpg"))
     (tmp_path / image.name).write_bytes(image.read_bytes())
     with pytest.raises(UserError, match=r"\.lines\.txt is missing"):

@@ -27,4 +27,4 @@ def test_labels_of_the_calibration_frames_change_the_tuned_model_and_are_told(fi
 def test_masks_without_labels_are_refused_in_one_line(roads, tmp_path):
     result = run_tool(roads, tmp_path, more_options=["model.label_focus=True"])
     assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1].startswith("error: masks from labels need labels")
+    assert result.stderr.strip().splitlines()[-1].startswith("error: model.label_focus needs labels")

@@ -86,12 +86,10 @@ class LaneDetector(BaseModel):
             Name of a confidence of the adapter -> 1 where a lane is, else 0, in its shape.
 
         Raises:
-            UserError: A sample has no labels, or the config has no loss, whose rule it is.
+            UserError: The config has no loss, whose rule it is.
         """
         if self.loss_function is None:
             raise UserError(f"{type(self).__name__} has no loss; set model.loss, which says where labelled lanes are")
-        if any("gt_instances" not in sample for sample in data_samples):
-            raise UserError("masks from labels need labels; set train_dataloader.dataset.labelled=True")
         return self.loss_function.foreground(raw, [sample.gt_instances.input_lines for sample in data_samples], size)
 
     def predict(self, images: Tensor, data_samples: list[DetDataSample]) -> list[DetDataSample]:
