@@ -272,7 +272,7 @@ def _facts(summary: Mapping[str, Any]) -> str:
 def _kernels(summary: Mapping[str, Any]) -> str:
     if summary.get("not_deployable"):
         return f"not deployable: {summary['not_deployable']}"
-    if (summary["weight_bits"], summary["activation_bits"]) == (8, 8):
+    if (summary.get("weight_bits"), summary.get("activation_bits")) == (8, 8):
         return "8-bit integer, in ONNX Runtime, OpenVINO, TensorRT"
     return "simulated: no stock convolution has these bits"
 
