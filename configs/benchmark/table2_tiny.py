@@ -2,14 +2,23 @@
 _base_ = ["../_base_/benchmark/tiny.py", "../_base_/benchmark/ablation.py"]
 
 title = "Ablation, small GANet on synthetic roads"
+note = _base_.tiny_note
+table = 2
 detectors = [_base_.tiny.ganet]
 methods = [
-    dict(name="full", title="Selective Focus", preset="selective-focus"),
-    dict(name="no-focus", title="w/o Focus", preset="selective-focus", options=_base_.no_focus),
-    dict(name="no-selection", title="w/o Selection", preset="selective-focus", options=_base_.no_selection),
+    dict(name="full", title="Selective Focus", paper="Ours", preset="selective-focus"),
+    dict(name="no-focus", title="w/o Focus", paper="w/o Focus", preset="selective-focus", options=_base_.no_focus),
+    dict(
+        name="no-selection",
+        title="w/o Selection",
+        paper="w/o Selection",
+        preset="selective-focus",
+        options=_base_.no_selection,
+    ),
     dict(
         name="neither",
         title="w/o Focus+Selection",
+        paper="w/o Focus+Selection",
         preset="selective-focus",
         options={**_base_.no_focus, **_base_.no_selection},
     ),

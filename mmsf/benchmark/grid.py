@@ -48,6 +48,7 @@ class Method:
         title: Heading of the row; by default the name.
         paper: The method's name in the paper's tables, if it has one there.
         draws: Whether its result depends on the seed; if not, it runs once, with seed 0.
+        curve: Title of the curve that its result is a point of, over the effort of tuning; by default of none.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Method:
     title: str = ""
     paper: str | None = None
     draws: bool = True
+    curve: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Grid:
         seeds: Seeds of each run that draws anything.
         table: Number of the paper's table whose figures stand beside; None for none.
         options: Settings on top of every run's, dotted key -> value.
+        note: What a reader must know, a line above the tables.
     """
 
     title: str
@@ -97,6 +100,7 @@ class Grid:
     seeds: tuple[int, ...] = (0,)
     table: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
 
     def cells(self) -> list[Cell]:
         """The runs, a whole table for the first seed first."""

@@ -75,6 +75,7 @@ TABLES: dict[int, dict[tuple[str, str, str], Figure]] = {
 """Number of the table -> (bits, method, detector) -> figure; entries that are printed as "/" are absent."""
 
 COLUMNS = {number: {column for _, _, column in table} for number, table in TABLES.items()}
+WITH_MINUTES = {number for number, table in TABLES.items() if any(f.minutes is not None for f in table.values())}
 METHODS = {number: {method for _, method, _ in table} - {"Model Baseline"} for number, table in TABLES.items()}
 
 

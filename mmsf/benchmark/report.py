@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmsf.benchmark.cell import Run
+from mmsf.benchmark.curves import curves_of
 from mmsf.benchmark.grid import Grid
 from mmsf.benchmark.results import group_of, record_of
 from mmsf.benchmark.tables import Groups, markdown
 from mmsf.files import whole_or_absent
 from mmsf.visualization import write_figure
-from mmsf.visualization.benchmark import f1_figure
+from mmsf.visualization.benchmark import curve_figure, f1_figure
 
 
 def write_tables(folder: str | Path, grid: Grid, runs: Sequence[Run]) -> str:
@@ -45,7 +46,9 @@ def write_tables(folder: str | Path, grid: Grid, runs: Sequence[Run]) -> str:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for record in records for key in record)))
         writer.writeheader()
         writer.writerows(records)
-    if groups:
+    if curves := _curves(grid, groups):
+        write_figure(folder / "plot.png", curve_figure(curves))
+    elif groups:
         write_figure(folder / "plot.png", f1_figure(_plotted(grid, groups)))
     return text
 
@@ -65,6 +68,7 @@ def _content(grid: Grid, groups: Groups, records: Sequence[dict]) -> dict:
                     "f1": f1.as_dict(),
                     "minus_float": group.to_float[method].as_dict(),
                     "minutes": group.minutes[method],
+                    "sample_passes": group.passes[method],
                 }
             )
         for (method, other), difference in group.differences.items():
@@ -87,6 +91,20 @@ def _plotted(grid: Grid, groups: Groups) -> dict[str, dict[str, dict[str, tuple[
                     rows[method.title][detector.title] = (100 * f1.value, 100 * f1.error)
         plotted[bits.upper()] = rows
     return plotted
+
+
+def _curves(grid: Grid, groups: Groups) -> dict[str, dict[str, list[tuple[float, float, float, float]]]]:
+    """Detector and bits -> title of the curve -> passes, minutes, F1 and its standard error, percent, the start first."""
+    drawn: dict[str, dict[str, list[tuple[float, float, float, float]]]] = {}
+    for group in groups.values():
+        if curves := curves_of(grid, group):
+            panel = drawn[f"{group.detector.title}, {group.bits.upper()}"] = {}
+            for curve in curves:
+                points = (curve.start, *curve.points) if curve.tuned else curve.points
+                panel[curve.title] = [(p.passes, p.minutes, 100 * p.f1.value, 100 * p.f1.error) for p in points]
+            f1 = group.float_f1
+            panel["float"] = [(0.0, 0.0, 100 * f1.value, 100 * f1.error)]
+    return drawn
 
 
 def _write(path: Path, text: str) -> None:

@@ -53,6 +53,8 @@ class Group:
         to_float: Method -> its F1 minus the float model's.
         differences: (method, other) -> F1 of the first minus F1 of the second.
         minutes: Method -> minutes of quantization without evaluation, mean over seeds.
+        passes: Method -> sample passes of tuning, mean over seeds.
+        starts: Method -> F1 of the calibrated model and the minutes until then, means over seeds.
         cell_errors: Cell -> standard errors over frames of its F1 and of the difference to the float model's.
         frames: Evaluation frames.
         seeds: Method -> number of seeds.
@@ -65,6 +67,8 @@ class Group:
     to_float: dict[str, Estimate] = field(default_factory=dict)
     differences: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     minutes: dict[str, float] = field(default_factory=dict)
+    passes: dict[str, float] = field(default_factory=dict)
+    starts: dict[str, tuple[float, float]] = field(default_factory=dict)
     cell_errors: dict[Run, tuple[float, float]] = field(default_factory=dict)
     frames: int = 0
     seeds: dict[str, int] = field(default_factory=dict)
@@ -81,7 +85,8 @@ def group_of(runs: Sequence[Run]) -> Group:
     for run, file in zip(runs, files):
         if file["frames"] != names or file["columns"] != columns:
             raise UserError(f"{run.folder} and {runs[0].folder} were evaluated on different frames; remove one of them")
-    scores = np.array([files[0]["float"], *(file["quantized"] for file in files)], np.float64)
+    # Without tuning, the quantized model is the calibrated one.
+    scores = np.array([files[0]["float"], *(file.get("quantized", file["calibrated"]) for file in files)], np.float64)
     f1 = f1_of_sums(scores.sum(1), len(names), columns)
     drawn = resampled_f1(scores, columns)
     deviation = drawn.std(0, ddof=1)
@@ -97,7 +102,12 @@ def group_of(runs: Sequence[Run]) -> Group:
         group.f1[method] = Estimate(f1[index].mean(), means[method].std(ddof=1), spread)
         to_float = (means[method] - drawn[:, 0]).std(ddof=1)
         group.to_float[method] = Estimate(f1[index].mean() - f1[0], to_float, spread)
-        group.minutes[method] = float(np.mean([quantization_seconds(runs[place - 1]) for place in index])) / 60
+        members = [runs[place - 1] for place in index]
+        group.minutes[method] = float(np.mean([quantization_seconds(run) for run in members])) / 60
+        summaries = [run.read("summary.json") for run in members]
+        group.passes[method] = float(np.mean([summary["sample_passes"] for summary in summaries]))
+        starts = [(f1_of(summary["calibrated"]), calibration_seconds(summary) / 60) for summary in summaries]
+        group.starts[method] = tuple(np.mean(starts, 0).tolist())
         group.seeds[method] = len(index)
     for one, other in combinations(places, 2):
         group.differences[one, other] = Estimate(
@@ -112,6 +122,11 @@ def quantization_seconds(run: Run) -> float:
     """Seconds of all phases of a finished run but evaluation."""
     seconds = run.read("summary.json")["seconds"]
     return sum(value for phase, value in seconds.items() if not phase.startswith("evaluation"))
+
+
+def calibration_seconds(summary: dict[str, Any]) -> float:
+    """Seconds until the calibrated model of a ``summary.json``."""
+    return sum(summary["seconds"].get(phase, 0.0) for phase in ("loading", "ranges", "bit plan"))
 
 
 def record_of(run: Run, table: int | None, errors: tuple[float, float] | None) -> dict[str, Any]:
@@ -134,6 +149,7 @@ def record_of(run: Run, table: int | None, errors: tuple[float, float] | None) -
         folder=str(run.folder),
         paper_f1=None if paper_figure is None else paper_figure.f1 / 100,
         paper_minutes=None if paper_figure is None else paper_figure.minutes,
+        paper_network=None if paper_figure is None else f"{cell.detector.paper}, CULane",
     )
     if errors is None:
         return record

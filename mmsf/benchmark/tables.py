@@ -3,11 +3,22 @@
 from collections.abc import Callable, Sequence
 
 from mmsf.benchmark import paper
+from mmsf.benchmark.curves import AXES, curves_of, efforts
 from mmsf.benchmark.grid import Detector, Grid, Method
 from mmsf.benchmark.results import Estimate, Group, paper_figure_of
 
 Groups = dict[tuple[str, str], Group]
 """(detector, bits) -> the finished runs."""
+
+
+_AT_EQUAL = (
+    "Interpolated between runs of several lengths, each tuned to its own end, linearly in the logarithm of the effort; – is "
+    "more than 10 % outside of what was run. A method that tunes nothing has the same F1 from its own minutes on."
+)
+_MEASURED = {
+    "passes": "A sample pass is a forward pass of the whole quantized network on one frame, in tuning.",
+    "minutes": "Minutes are wall time of quantization on the machine that ran it, evaluation not counted.",
+}
 
 
 def markdown(grid: Grid, groups: Groups, failed: Sequence[tuple[str, str]]) -> str:
@@ -18,7 +29,10 @@ def markdown(grid: Grid, groups: Groups, failed: Sequence[tuple[str, str]]) -> s
         groups: What is finished.
         failed: (cell, error) of the runs that failed.
     """
-    parts = [f"# {grid.title}", _legend(grid, groups), f1_table(grid, groups)]
+    parts = [f"# {grid.title}", *([grid.note] if grid.note else []), _legend(grid, groups), f1_table(grid, groups)]
+    for axis, words in AXES.items():
+        if table := effort_table(grid, groups, axis):
+            parts += [f"## F1 at equal {words}", f"{_AT_EQUAL} {_MEASURED[axis]}", table]
     parts += ["## F1 minus the float model's", to_float_table(grid, groups)]
     if best := differences_table(grid, groups):
         parts += ["## Best minus second best", best]
@@ -37,8 +51,15 @@ def _legend(grid: Grid, groups: Groups) -> str:
         f"F1 in percent on {_range(frames)} frames, mean over seeds ({_range(seeds)} of each method), ± standard error over "
         "frames (paired bootstrap) and seeds. Bold: the best of the column at these bits."
     )
-    beside = "" if grid.table is None else f" In brackets: the paper's Table {grid.table}, its networks on CULane."
-    return text + beside
+    beside = f" In brackets: the figures of the paper's Table {grid.table}, which are of CULane"
+    if any(map(_paper_network, grid.detectors)):
+        beside += ", and above them the paper's network where it is another than ours"
+    return text if grid.table is None else f"{text}{beside}."
+
+
+def _paper_network(detector: Detector) -> str | None:
+    """The paper's network where it is another than the detector."""
+    return None if detector.paper == detector.title else detector.paper
 
 
 def _range(values: Sequence[int]) -> str:
@@ -61,7 +82,7 @@ def f1_table(grid: Grid, groups: Groups) -> str:
         is_best = method.name in shown and float(shown[method.name]) == best
         return _entry(f1.get(method.name), None if figure is None else figure.f1, is_best)
 
-    return _table(grid, entry, [top])
+    return _table(grid, entry, [top], beside=True)
 
 
 def to_float_table(grid: Grid, groups: Groups) -> str:
@@ -84,7 +105,30 @@ def minutes_table(grid: Grid, groups: Groups) -> str:
         beside = f" ({figure.minutes:g})" if figure is not None and figure.minutes is not None else ""
         return ("–" if minutes is None else f"{minutes:.1f}") + beside
 
-    return _table(grid, entry)
+    return _table(grid, entry, beside=grid.table in paper.WITH_MINUTES)
+
+
+def effort_table(grid: Grid, groups: Groups, axis: str) -> str:
+    """Curves down, round efforts across, a block for each detector and bits; empty where the grid has no curve.
+
+    Args:
+        grid: Rows.
+        groups: What is finished.
+        axis: One of ``AXES``.
+    """
+    curves = {key: curves_of(grid, group) for key, group in groups.items()}
+    columns = {key: efforts(found, axis) for key, found in curves.items()}
+    across = sorted({effort for found in columns.values() for effort in found})
+    rows = []
+    for (_, bits), group in groups.items():
+        key = group.detector.name, bits
+        block = [[curve.at(axis, x) if x in columns[key] else None for x in across] for curve in curves[key]]
+        best = [max((round(100 * e.value, 2) for e in column if e is not None), default=None) for column in zip(*block)]
+        for curve, estimates in zip(curves[key], block):
+            bold = [e is not None and round(100 * e.value, 2) == top for e, top in zip(estimates, best)]
+            entries = [_entry(estimate, best=is_best) for estimate, is_best in zip(estimates, bold)]
+            rows.append([bits.upper(), group.detector.title, curve.title, *entries])
+    return _lines([["Bits", "Detector", "Method", *(f"{x:,g}" for x in across)], *rows], words=3) if across else ""
 
 
 def differences_table(grid: Grid, groups: Groups) -> str:
@@ -124,8 +168,14 @@ def _entry(estimate: Estimate | None, beside: float | None = None, best: bool = 
     return text if beside is None else f"{text} ({beside:.2f})"
 
 
-def _table(grid: Grid, entry: Callable[[Method, str, Detector], str], top: Sequence[list[str]] = ()) -> str:
-    rows = [["Bits", "Method", *(detector.title for detector in grid.detectors)], *top]
+def _table(
+    grid: Grid, entry: Callable[[Method, str, Detector], str], top: Sequence[list[str]] = (), beside: bool = False
+) -> str:
+    headings = []
+    for detector in grid.detectors:
+        network = _paper_network(detector) if beside and grid.table is not None else None
+        headings.append(detector.title if network is None else f"{detector.title} ({network})")
+    rows = [["Bits", "Method", *headings], *top]
     for bits in grid.bits:
         for method in grid.methods:
             rows.append([bits.upper(), method.title, *(entry(method, bits, detector) for detector in grid.detectors)])

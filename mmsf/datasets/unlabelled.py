@@ -1,7 +1,8 @@
-"""Images without labels: plain folders, and what calibration sees."""
+"""Plain folders of images, and what calibration sees: images, as a rule without labels."""
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
@@ -9,6 +10,7 @@ from mmengine.logging import print_log
 from mmsf.datasets.base import LaneDataset
 from mmsf.datasets.images import find_images
 from mmsf.errors import UserError
+from mmsf.lanes.culane import read_lines
 from mmsf.registry import DATASETS
 
 
@@ -49,7 +51,7 @@ class ImageFolderDataset(LaneDataset):
 
 @DATASETS.register_module()
 class CalibrationDataset(LaneDataset):
-    """What calibration sees: the images of other datasets, without their labels, one after the other.
+    """What calibration sees: the images of other datasets, without their labels unless asked for, one after the other.
 
     ``sample_idx`` counts through all of them, so it names an image. (MMEngine's `ConcatDataset` starts again at 0 in each.)
 
@@ -58,11 +60,13 @@ class CalibrationDataset(LaneDataset):
         calibration_root: Further folders of images, or a single one.
         exclude: Configs of the datasets that evaluate: none of their images is taken, wherever it was found.
         pipeline: Transforms for all.
+        labelled: Read the lanes of every image, from a ``.lines.txt`` beside it in CULane's format. Quantization needs no
+            labels; masks from labels (``model.label_focus``) do.
         corrupt: See `LaneDataset`.
         **options: See `LaneDataset`; ``frames`` and ``count`` choose from all images together.
 
     Raises:
-        UserError: There is no image.
+        UserError: There is no image, or one without the labels that were asked for.
     """
 
     def __init__(
@@ -71,12 +75,13 @@ class CalibrationDataset(LaneDataset):
         calibration_root: str | Sequence[str] = (),
         exclude: Sequence[dict] = (),
         pipeline: Sequence[dict | Callable] = (),
+        labelled: bool = False,
         corrupt: str = "skip",
         **options: Any,
     ) -> None:
         self.datasets, self.exclude = list(datasets), list(exclude)
         self.roots = [calibration_root] if isinstance(calibration_root, str) else [str(root) for root in calibration_root]
-        super().__init__(pipeline=pipeline, corrupt=corrupt, labelled=False, **options)
+        super().__init__(pipeline=pipeline, corrupt=corrupt, labelled=labelled, **options)
 
     def find_frames(self) -> list[dict]:
         """The frames of all datasets and folders, without those that evaluate."""
@@ -94,6 +99,14 @@ class CalibrationDataset(LaneDataset):
         if len(kept) < len(frames):
             print_log(f"left {len(frames) - len(kept)} evaluation frames out of the calibration images", logger="current")
         return kept
+
+    def read_labels(self, frames: list[dict]) -> None:
+        """Read the ``.lines.txt`` beside every image."""
+        for frame in frames:
+            path = Path(frame["img_path"]).with_suffix(".lines.txt")
+            if not path.is_file():
+                raise UserError(f"{path} is missing; labelled=True needs labels beside every image to calibrate with")
+            frame["lines"] = read_lines(path)
 
 
 def _frames_of(configs: list[dict]) -> list[dict]:

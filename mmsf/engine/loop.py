@@ -68,6 +68,8 @@ class PTQLoop(BaseLoop):
         super().__init__(runner, dataloader)
         if max_iters < 0:
             raise UserError(f"max_iters must not be negative; got {max_iters}")
+        if self.model.label_focus and not getattr(self.dataloader.dataset, "labelled", True):
+            raise UserError("model.label_focus needs labels; set train_dataloader.dataset.labelled=True")
         self._max_iters = max_iters
         self._iter = 0
         self.weight_range: RangeEstimator = TASK_UTILS.build(weight_range)
@@ -143,8 +145,10 @@ class PTQLoop(BaseLoop):
         if self._max_iters > 0:
             self.tune_from_ranges()
             self.evaluate("quantized")
-        elif "calibrated" in self.stages:
-            self.stages["quantized"], self.lanes["quantized"] = self.stages["calibrated"], self.lanes["calibrated"]
+        else:
+            for results in (self.stages, self.lanes, self.frame_scores):
+                if "calibrated" in results:
+                    results["quantized"] = results["calibrated"]
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
@@ -182,7 +186,7 @@ class PTQLoop(BaseLoop):
         """Raw outputs of the float model for every calibration frame, computed once."""
         with self.timed("float outputs"):
             batches = with_progress(self.frames.batches(), self.frames.number_of_batches, "float outputs")
-            raws = [self.model.float_raw(self.preprocess(batch)["inputs"]) for batch in batches]
+            raws = [self.model.float_target(self.preprocess(batch)["inputs"], batch["data_samples"]) for batch in batches]
             self.model.kept_outputs = {name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]}
 
     def quantized_outputs(self, index: list[int] | None = None) -> dict[str, torch.Tensor]:

@@ -41,6 +41,9 @@ def run_summary(runner, method: str, preset: str | None) -> dict:
         "bit_plan": {name: bits.as_list() for name, bits in network.bits.items()},
         "left_float": network.left_float,
         "mac_share": network.share_by_bits(),
+        "calibration_labels": runner.train_loop.model.label_focus,
+        "not_deployable": network.not_deployable,
+        "mean_channel_bits": network.mean_channel_bits,
         **loop.stages,
         "agreement": {**agreement(loop.lanes, "quantized"), "calibrated": agreement(loop.lanes, "calibrated")},
         "frames": {

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.adapters.errors import head_errors
+from mmsf.adapters.labels import MASK, LabelFocusAdapter
 from mmsf.errors import UserError
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.models.detectors.base import as_instances
@@ -28,6 +29,8 @@ class QuantWrapper(BaseModel):
         float_checkpoint: The float weights, any file that `load_float_checkpoint` takes. None rebuilds the structure only,
             for weights that are loaded afterwards (``quantized.pth``).
         adapter: Config of the adapter; None takes the detector's own.
+        label_focus: Gate the semantic loss with masks from labels (Eq. 3) in place of the float model's confidence (Eq. 5).
+            A reference only: it needs labelled calibration frames, which quantization otherwise does without.
 
     Attributes:
         input_size: As given.
@@ -51,6 +54,7 @@ class QuantWrapper(BaseModel):
         loss: dict,
         float_checkpoint: str | None = None,
         adapter: dict | None = None,
+        label_focus: bool = False,
     ) -> None:
         super().__init__()
         original = MODELS.build(detector).eval()
@@ -61,6 +65,9 @@ class QuantWrapper(BaseModel):
         self.__dict__["float_detector"] = original
         self.data_preprocessor = original.data_preprocessor
         self.adapter: Adapter = original.adapter if adapter is None else TASK_UTILS.build(adapter)
+        self.label_focus = label_focus
+        if label_focus:
+            self.adapter = LabelFocusAdapter(self.adapter)
         self.input_size = tuple(input_size)
         example = torch.zeros(1, 3, *input_size)
         try:
@@ -91,6 +98,14 @@ class QuantWrapper(BaseModel):
         """Raw outputs of the float detector for preprocessed images (B, 3, H, W)."""
         with torch.no_grad():
             return self.float_detector(images, mode="tensor")
+
+    def float_target(self, images: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """What tuning aims at: `float_raw`, and with ``label_focus`` the masks of the samples' labels."""
+        raw = self.float_raw(images)
+        if self.label_focus:
+            masks = self.float_detector.foreground(raw, data_samples, tuple(images.shape[-2:]))
+            raw.update({f"{MASK}{name}": mask for name, mask in masks.items()})
+        return raw
 
     def quantized_raw(self, images: Tensor, compared_to: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Raw outputs of the quantized detector for preprocessed images (B, 3, H, W).
@@ -128,7 +143,7 @@ class QuantWrapper(BaseModel):
             return data_samples
         if mode == "loss":
             if self.kept_outputs is None:
-                target = self.float_raw(inputs)
+                target = self.float_target(inputs, data_samples)
             else:
                 target = self.kept_raw([sample.metainfo["calibration_index"] for sample in data_samples])
             output = self.quantized_raw(inputs, compared_to=target)

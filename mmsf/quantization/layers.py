@@ -51,6 +51,14 @@ def output_channel_axis(layer: nn.Module) -> int:
     return 1 if isinstance(layer, nn.ConvTranspose2d) else 0
 
 
+def input_channels(layer: nn.Module) -> tuple[int, int]:
+    """Axis and number of the channels of a layer's input."""
+    weight = layer.weight
+    if weight.dim() == 2:
+        return -1, weight.shape[1]
+    return 1, weight.shape[0] if isinstance(layer, nn.ConvTranspose2d) else weight.shape[1] * getattr(layer, "groups", 1)
+
+
 def multiply_accumulates(layer: nn.Module, x: Tensor, y: Tensor) -> int:
     """Multiply-accumulates of one call of ``layer`` from ``x`` to ``y`` (batch included)."""
     counted = x if isinstance(layer, nn.ConvTranspose2d) else y

@@ -4,17 +4,19 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor, nn
 
 from mmsf.errors import UserError
 from mmsf.quantization.attention import decompose_attention
+from mmsf.quantization.channel_bits import ChannelBitsQuantizer
 from mmsf.quantization.folding import fold_batch_norms
 from mmsf.quantization.follow import Followed, follow
 from mmsf.quantization.functions import ModuleStack, QuantizedCall, QuantizedFunctions
 from mmsf.quantization.histogram import GrowingHistogram
-from mmsf.quantization.layers import QuantizedLayer, output_channel_axis
+from mmsf.quantization.layers import QuantizedLayer, input_channels, output_channel_axis
 from mmsf.quantization.plan import FLOAT, Bits, bit_plan
 from mmsf.quantization.profiles import profile_named
 from mmsf.quantization.quantizer import Quantizer, switched_off
@@ -30,6 +32,8 @@ class QuantizationSettings:
         scheme: 'strict' (every layer at these bits) or 'customary' (first layer, last layer of each head at 8).
         profile: Name of the placement profile.
         learn_activation_scale: Activation scales are tuned with the weights (LSQ).
+        activation_channel_bits: Every channel of a layer's input has a grid and bits of its own; the stated ones are their
+            mean. For reference only: no runtime can do it. Operands of function calls keep one grid.
         overrides: Layer name or pattern -> bits ('w8a8', 'float', [8, 4]).
     """
 
@@ -37,6 +41,7 @@ class QuantizationSettings:
     scheme: str = "strict"
     profile: str = "academic"
     learn_activation_scale: bool = False
+    activation_channel_bits: bool = False
     overrides: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -102,13 +107,20 @@ class QuantizedNetwork(nn.Module):
                 axis = output_channel_axis(layer)
                 weight = Quantizer(self.profile.weight_settings(bits.weight, axis), layer.weight.shape[axis])
             if bits.activation is not None:
-                activation = Quantizer(self._activation(bits.activation))
+                activation = self._input_quantizer(layer, bits.activation)
             parent, _, child = name.rpartition(".")
             setattr(self.network.get_submodule(parent), child, QuantizedLayer(layer, weight, activation))
 
     def _call(self, name: str, operands: int) -> QuantizedCall:
         bits = self.bits[name].activation
         return QuantizedCall([None if bits is None else Quantizer(self._activation(bits)) for _ in range(operands)])
+
+    def _input_quantizer(self, layer: nn.Module, bits: int) -> Quantizer:
+        settings = self._activation(bits)
+        if not self.settings.activation_channel_bits:
+            return Quantizer(settings)
+        axis, channels = input_channels(layer)
+        return ChannelBitsQuantizer(replace(settings, per_channel=True, channel_axis=axis), channels)
 
     def _activation(self, bits: int):
         return self.profile.activation_settings(bits, self.settings.learn_activation_scale)
@@ -140,6 +152,17 @@ class QuantizedNetwork(nn.Module):
         """The bits that hold where no exception does."""
         return Bits.parse(self.settings.bits)
 
+    @property
+    def mean_channel_bits(self) -> float | None:
+        """Mean bits of all input channels of all layers; None where a layer's input has one grid."""
+        found = [q.channel_bits for _, q in self.activation_quantizers() if isinstance(q, ChannelBitsQuantizer)]
+        return torch.cat(found).mean().item() if found else None
+
+    @property
+    def not_deployable(self) -> str | None:
+        """What no runtime can do in this network, if there is anything; bits that no kernel has are not meant."""
+        return None if self.mean_channel_bits is None else "per-channel activation bits"
+
     def running(self) -> "QuantizedFunctions | nullcontext":
         """The context in which ``network`` must be called: function calls are quantized inside it."""
         return self._functions or nullcontext()
@@ -166,7 +189,7 @@ class QuantizedNetwork(nn.Module):
         histograms = {}
         quantizers = dict(self.activation_quantizers())
         for name, quantizer in quantizers.items():
-            quantizer.observer = histograms[name] = GrowingHistogram(name)
+            quantizer.observer = histograms[name] = quantizer.new_observer(name)
         try:
             with switched_off(quantizer for _, quantizer, _ in self.quantized_weights()):
                 yield histograms

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmsf.errors import UserError
 from mmsf.quantization.functional import fake_quantize, fake_quantize_learned
+from mmsf.quantization.histogram import GrowingHistogram
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ class Quantizer(nn.Module):
             scale, zero_point = self.settings.grid(low, high)
             self.scale.copy_(scale)
             self.zero_point.copy_(zero_point)
+
+    def new_observer(self, name: str) -> GrowingHistogram:
+        """What gathers all that a range estimator needs of the tensors; ``name`` says whose they are."""
+        return GrowingHistogram(name)
 
     def grid_limits(self) -> tuple[Tensor, Tensor]:
         """Integer limits around a zero at 0, (channels,) or (): ``qmin - z`` and ``qmax - z``."""

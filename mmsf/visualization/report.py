@@ -90,6 +90,8 @@ def _subtitle(summary: Mapping[str, Any]) -> str:
     frames = summary.get("frames") or {}
     parts = [f"preset {summary['preset']}"] if summary.get("preset") else []
     parts += [f"profile {summary['profile']}"] if summary.get("profile") else []
+    parts += ["tuned with labels of the calibration frames: a reference only"] if summary.get("calibration_labels") else []
+    parts += [f"not deployable: {summary['not_deployable']}"] if summary.get("not_deployable") else []
     parts += [f"{number(frames[kind])} {kind} frames" for kind in ("calibration", "evaluation") if frames.get(kind)]
     return " · ".join(parts)
 
@@ -239,7 +241,8 @@ def _facts(summary: Mapping[str, Any]) -> str:
     run = {
         "method": summary.get("method"),
         "bits of weights, activations": f"{weights}, {activations}" if weights is not None else None,
-        "kernels": _kernels(weights, activations) if weights is not None else None,
+        "kernels": _kernels(summary) if weights is not None else None,
+        "mean bits of activation channels": summary.get("mean_channel_bits"),
         "profile": summary.get("profile"),
         "scheme": summary.get("scheme"),
         "layers left float": ", ".join(summary.get("left_float") or []) or None,
@@ -266,8 +269,10 @@ def _facts(summary: Mapping[str, Any]) -> str:
     return f'<h2>The run</h2><div class="facts">{"".join(parts)}</div>{layers}' if parts or plan else ""
 
 
-def _kernels(weights: Any, activations: Any) -> str:
-    if (weights, activations) == (8, 8):
+def _kernels(summary: Mapping[str, Any]) -> str:
+    if summary.get("not_deployable"):
+        return f"not deployable: {summary['not_deployable']}"
+    if (summary.get("weight_bits"), summary.get("activation_bits")) == (8, 8):
         return "8-bit integer, in ONNX Runtime, OpenVINO, TensorRT"
     return "simulated: no stock convolution has these bits"
 

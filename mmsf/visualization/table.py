@@ -52,13 +52,14 @@ def results_table(summary: Mapping[str, Any]) -> str:
         summary: ``summary.json``.
 
     Returns:
-        Aligned lines without a newline at the end; a last line tells the agreement of quantized and float lanes.
+        Aligned lines without a newline at the end; last lines tell the agreement of quantized and float lanes,
+        and what cannot be deployed.
     """
     rows = _rows(summary)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines + _agreement(summary))
+    return "\n".join(lines + _agreement(summary) + _warnings(summary))
 
 
 def markdown_table(summary: Mapping[str, Any]) -> str:
@@ -81,3 +82,7 @@ def _rows(summary: Mapping[str, Any]) -> list[Sequence[str]]:
 def _agreement(summary: Mapping[str, Any]) -> list[str]:
     parts = [f"{key.replace('_', ' ')} {number(value)}" for key, value in numeric(summary.get("agreement")).items()]
     return [f"quantized against float lanes: {', '.join(parts)}"] if parts else []
+
+
+def _warnings(summary: Mapping[str, Any]) -> list[str]:
+    return [f"not deployable: {summary['not_deployable']}"] if summary.get("not_deployable") else []

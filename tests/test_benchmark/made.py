@@ -31,6 +31,7 @@ def finished(
     seed: int = 0,
     minutes: float = 1.0,
     names: Sequence[str] | None = None,
+    passes: float = 20.0,
 ) -> Run:
     """A finished run: each frame has one lane, which the quantized model finds (1) or sees elsewhere (0).
 
@@ -41,7 +42,13 @@ def finished(
     floating = [[1, 0, 0]] * (len(found) - 1) + [[0, 1, 1]]
     names = list(names or (f"{number}.jpg" for number in range(len(found))))
     run.folder.mkdir(parents=True)
-    content = {"columns": ["tp", "fp", "fn"], "frames": names, "float": floating, "quantized": quantized}
+    content = {
+        "columns": ["tp", "fp", "fn"],
+        "frames": names,
+        "float": floating,
+        "calibrated": floating,
+        "quantized": quantized,
+    }
     (run.folder / "frames.json").write_text(json.dumps(content))
     summary = {
         "float": {"CULane/F1": float(np.mean(floating, 0)[0])},
@@ -51,7 +58,7 @@ def finished(
         "frames": {"calibration": 8, "evaluation": len(found)},
         "iterations": 5,
         "batch_size": 4,
-        "sample_passes": 20.0,
+        "sample_passes": passes,
         "iteration_cost_ratio": 1.5,
         "peak_memory_mb": 600.0,
         "seconds": {"ranges": 20 * minutes, "tuning": 40 * minutes, "evaluation, quantized": 7.0},

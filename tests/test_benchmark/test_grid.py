@@ -6,6 +6,7 @@ import pytest
 from test_benchmark.made import GANET, LSTR, OURS, OWN, QDROP, grid
 
 from mmsf.benchmark import Method, read_grid
+from mmsf.benchmark.paper import METHODS
 from mmsf.engine.config import apply_options, with_preset
 from mmsf.errors import UserError
 from mmsf.registry import HOOKS, MODELS
@@ -37,6 +38,28 @@ def test_table_1_on_culane_has_the_papers_columns_and_methods():
     assert {method.paper for method in found.methods} == {"ACIQ", "OMSE", "AdaRound", "BRECQ", "QDrop", "Ours"}
     for detector in found.detectors:
         assert (ROOT / detector.config).is_file()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_small_tables_have_the_papers_figures_and_say_whose_they_are(number):
+    found = read_grid(CONFIGS / f"table{number}_tiny.py")
+    assert found.table == number
+    assert "cannot be compared" in found.note
+    assert {detector.paper for detector in found.detectors} == {f"{detector.title} Small" for detector in found.detectors}
+    known = METHODS[number] - {"W8A8"}
+    assert {method.paper for method in found.methods} == known
+
+
+@pytest.mark.parametrize("name", ["convergence_tiny", "equal_effort_tiny"])
+def test_every_rung_of_the_ladder_is_as_long_as_it_says(name):
+    tuned = [method for method in read_grid(CONFIGS / f"{name}.py").methods if method.curve != method.title]
+    assert len({method.curve for method in tuned}) == 5
+    for method in tuned:
+        options = {key.rpartition(".")[2]: value for key, value in method.options.items()}
+        per_frame = options.get("max_iters") or options["iterations"] + options.get("scale_iterations", 0)
+        assert method.name == f"{method.preset}-{8 * per_frame}"
+        assert options.get("batch_size", 8) == 8
+        assert options.get("T_max", per_frame) == per_frame
 
 
 def built(method: Method) -> tuple:

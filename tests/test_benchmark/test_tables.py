@@ -7,6 +7,7 @@ import cv2
 import pytest
 from test_benchmark.made import GANET, LSTR, OURS, OWN, QDROP, failed, finished, grid, unstarted
 
+from mmsf.benchmark import Detector
 from mmsf.benchmark.report import write_tables
 from mmsf.errors import UserError
 
@@ -44,7 +45,7 @@ def test_methods_that_show_the_same_figure_share_the_bold(tmp_path):
 
 def test_the_papers_figure_stands_beside_its_own_cell(tmp_path):
     found = rows(table(tmp_path, [finished(tmp_path, LSTR, OURS, HALF)]))
-    assert found[0] == ["Bits", "Method", "LSTR", "GANet"]
+    assert found[0] == ["Bits", "Method", "LSTR (LSTR Small)", "GANet (GANet Small)"]
     assert found[2][:2] == ["Full Precision", "Model Baseline"]
     assert found[2][2].startswith("87.50 ± ")
     assert [cell.rpartition(" ")[2] for cell in found[2][2:]] == ["(68.78)", "(78.79)"]
@@ -52,6 +53,23 @@ def test_the_papers_figure_stands_beside_its_own_cell(tmp_path):
     assert found[3][3] == "– (76.31)"
     assert found[4][2:] == ["– (23.95)", "– (76.76)"]
     assert found[5][2:] == ["–", "–"]
+
+
+def test_a_network_that_is_the_papers_own_is_named_once(tmp_path):
+    own = Detector("lstr", "lstr.py", title="LSTR Small", paper="LSTR Small")
+    text = table(tmp_path, [finished(tmp_path, own, OURS, HALF)], detectors=(own,))
+    assert rows(text)[0] == ["Bits", "Method", "LSTR Small"]
+    assert "another than ours" not in text
+
+
+def test_what_stands_in_brackets_and_the_note_are_told_above_the_table(tmp_path):
+    text = table(tmp_path, [finished(tmp_path, LSTR, OURS, HALF)], note="Other frames than the paper's.")
+    above = text.partition("| Bits")[0]
+    assert "Other frames than the paper's." in above
+    assert "In brackets: the figures of the paper's Table 1, which are of CULane" in above
+    assert "the paper's network where it is another than ours" in above
+    heads = [rows(text, heading)[0] for heading in ("F1 minus", "Minutes of quantization")]
+    assert heads == [["Bits", "Method", "LSTR", "GANet"]] * 2  # neither has a figure of Table 1 beside
 
 
 def test_without_the_papers_table_nothing_stands_beside(tmp_path):
@@ -129,6 +147,7 @@ def test_a_record_holds_what_fair_comparisons_need(tmp_path):
         peak_memory_mb="600.0",
         quantization_seconds="60.0",
         paper_f1="0.3465",
+        paper_network="LSTR Small, CULane",
     )
     assert {key: record[key] for key in expected} == expected
     assert (record["seconds, tuning"], record["seconds, evaluation, quantized"]) == ("40.0", "7.0")

@@ -25,7 +25,7 @@ def run(roads: Path, work_dir: Path, preset: str, *more: str) -> subprocess.Comp
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-@pytest.fixture(scope="module", params=["omse", "aciq"])
+@pytest.fixture(scope="module", params=["omse", "aciq", "aciq-full"])
 def ended(request, roads, tmp_path_factory) -> tuple[str, Path]:
     """Preset, and the work directory of its run."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -39,12 +39,44 @@ def test_the_quantized_model_is_the_calibrated_one_and_nothing_was_tuned(ended):
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["method"], summary["iterations"], summary["heads"]) == (preset, 0, {})
     assert summary["quantized"] == summary["calibrated"]
+    frames = json.loads((folder / "frames.json").read_text())
+    assert frames["quantized"] == frames["calibrated"]
     assert summary["agreement"]["f1"] == summary["agreement"]["calibrated"]["f1"]
     assert summary["float"]["CULane/F1"] > 0.7
     assert not {"float outputs", "curves", "tuning"} & set(summary["seconds"])
     assert json.loads((folder / "sensitivity.json").read_text()) == {"curves": {}, "history": [], "layers": {}}
     assert (folder / "report.html").is_file()
     assert len(list((folder / "overlays").iterdir())) == 2
+
+
+def test_only_bits_by_channel_are_said_not_to_be_deployable(ended):
+    preset, folder = ended
+    summary = json.loads((folder / "summary.json").read_text())
+    told = "not deployable: per-channel activation bits" in (folder / "report.html").read_text()
+    if preset == "aciq-full":
+        assert told
+        assert summary["not_deployable"] == "per-channel activation bits"
+        assert summary["mean_channel_bits"] == pytest.approx(4, abs=0.05)
+    else:
+        assert not told
+        assert (summary["not_deployable"], summary["mean_channel_bits"]) == (None, None)
+
+
+def test_the_rebuilt_model_predicts_what_the_run_measured(ended, roads):
+    _, folder = ended
+    config = ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py"
+    command = [
+        sys.executable,
+        "tools/test.py",
+        str(config),
+        str(folder / "quantized.pth"),
+        "--data-root",
+        str(roads / "test"),
+    ]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    want = json.loads((folder / "summary.json").read_text())["quantized"]["CULane/F1"]
+    assert f"CULane/F1: {want:.4f}" in result.stdout + result.stderr
 
 
 def test_its_file_rebuilds_itself_with_weights_on_their_grids(ended):
@@ -64,7 +96,7 @@ def test_a_resumed_run_ends_with_the_same_bits(ended, roads, tmp_path):
     assert [name for name in want if not torch.equal(want[name], got[name])] == []
 
 
-@pytest.mark.parametrize("preset", ["omse", "aciq"])
+@pytest.mark.parametrize("preset", ["omse", "aciq", "aciq-full"])
 @pytest.mark.parametrize("bits", ["w8a8", "w8a4", "w4a4"])
 def test_a_preset_has_all_three_bits(preset, bits):
     cfg = with_preset(FLOAT_CONFIG, preset, bits, PRESETS)

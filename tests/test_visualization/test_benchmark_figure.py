@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmsf.visualization.benchmark import f1_figure
+from mmsf.visualization.benchmark import curve_figure, f1_figure
 
 F1 = {
     "W8A8": {"float": {"LSTR": (98.0, 0.5)}, "ours": {"LSTR": (97.0, 0.6)}, "other": {"LSTR": (90.0, 1.0)}},
@@ -30,3 +30,25 @@ def test_every_method_has_a_dot_and_its_error_at_every_detector(bits):
 def test_the_float_model_is_a_line_across_its_detector():
     lines = [path.vertices for path in f1_figure(F1).axes[1].collections[-1].get_paths()]
     assert [set(line[:, 1]) for line in lines] == [{95.0}]
+
+
+CURVES = {
+    "LSTR, W4A4": {
+        "ranges": [(0.0, 0.1, 20.0, 1.0)],
+        "ours": [(0.0, 0.2, 10.0, 0.0), (1000.0, 1.0, 30.0, 2.0), (5000.0, 4.0, 60.0, 1.0)],
+        "float": [(0.0, 0.0, 98.0, 0.5)],
+    }
+}
+
+
+def test_curves_run_over_passes_and_over_minutes():
+    by_passes, by_minutes = curve_figure(CURVES).axes
+    for axes, axis in ((by_passes, 0), (by_minutes, 1)):
+        drawn = {container.get_label(): container.lines[0] for container in axes.containers}
+        assert set(drawn) == {"ranges", "ours"}
+        for name, line in drawn.items():
+            points = CURVES["LSTR, W4A4"][name]
+            assert line.get_xdata().tolist() == [point[axis] for point in points]
+            assert line.get_ydata().tolist() == [point[2] for point in points]
+        (level,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+        assert set(level.get_ydata()) == {98.0}

@@ -26,11 +26,11 @@ published = [
 # For small detectors on a processor, all with equally many frames: every layer or block, or the network, sees 400 x 8.
 _as_many = {"train_cfg.reconstruction.iterations": 400, "train_cfg.reconstruction.batch_size": 8}
 small = [
-    dict(name="aciq", title="ACIQ", draws=False),
-    dict(name="omse", title="OMSE", draws=False),
-    dict(name="adaround", title="AdaRound", options=_as_many),
-    dict(name="brecq", title="BRECQ", options={**_as_many, "train_cfg.reconstruction.scale_iterations": 100}),
-    dict(name="qdrop", title="QDrop", options=_as_many),
-    dict(name="paper", title="Selective Focus, paper", options={"train_cfg.max_iters": 400}),
-    dict(name="selective-focus", title="Selective Focus, mmsf"),
+    dict(name="aciq", title="ACIQ", paper="ACIQ", draws=False),
+    dict(name="omse", title="OMSE", paper="OMSE", draws=False),
+    dict(name="adaround", title="AdaRound", paper="AdaRound", options=_as_many),
+    dict(name="brecq", title="BRECQ", paper="BRECQ", options={**_as_many, "train_cfg.reconstruction.scale_iterations": 100}),
+    dict(name="qdrop", title="QDrop", paper="QDrop", options=_as_many),
+    dict(name="paper", title="Selective Focus, paper", paper="Ours", options={"train_cfg.max_iters": 400}),
+    dict(name="selective-focus", title="Selective Focus, mmsf", paper="Ours"),
 ]

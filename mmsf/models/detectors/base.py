@@ -71,6 +71,27 @@ class LaneDetector(BaseModel):
         with torch.autocast(images.device.type, enabled=False):
             return self.loss_function(raw, lines, tuple(images.shape[-2:]))
 
+    @torch.no_grad()
+    def foreground(
+        self, raw: dict[str, Tensor], data_samples: list[DetDataSample], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """Where labelled lanes are, in the places of the raw outputs.
+
+        Args:
+            raw: Raw outputs of B images.
+            data_samples: B samples whose lanes are in ``gt_instances.input_lines``.
+            size: Height and width of the network's input, pixels.
+
+        Returns:
+            Name of a confidence of the adapter -> 1 where a lane is, else 0, in its shape.
+
+        Raises:
+            UserError: The config has no loss, whose rule it is.
+        """
+        if self.loss_function is None:
+            raise UserError(f"{type(self).__name__} has no loss; set model.loss, which says where labelled lanes are")
+        return self.loss_function.foreground(raw, [sample.gt_instances.input_lines for sample in data_samples], size)
+
     def predict(self, images: Tensor, data_samples: list[DetDataSample]) -> list[DetDataSample]:
         """Write the lanes of normalised images into ``pred_instances.lines`` and ``.scores`` of the samples.
 

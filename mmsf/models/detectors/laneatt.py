@@ -1,6 +1,7 @@
 """LaneATT: anchors that attend to each other."""
 
 import torch
+from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 
 from mmsf.errors import UserError
@@ -76,6 +77,12 @@ class LaneATT(LaneDetector):
     def training_outputs(self, images: Tensor) -> dict[str, Tensor]:
         """Raw outputs, and ``anchor_xs`` (N, R), where the anchors run."""
         return {**self.raw_outputs(images), "anchor_xs": self.anchor_xs}
+
+    def foreground(
+        self, raw: dict[str, Tensor], data_samples: list[DetDataSample], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """As `LaneDetector.foreground`; the rule looks at the anchors."""
+        return super().foreground({**raw, "anchor_xs": self.anchor_xs}, data_samples, size)
 
     def raw_outputs(self, images: Tensor) -> dict[str, Tensor]:
         """``logits``, ``offsets``, ``lengths`` and ``starts`` of normalised images (B, 3, H, W).

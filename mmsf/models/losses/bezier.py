@@ -102,6 +102,25 @@ class BezierLaneNetLoss(nn.Module):
             "loss_segmentation": self.segmentation_weight * self._cross_entropy(segmentations, mask.float()),
         }
 
+    @torch.no_grad()
+    def foreground(self, raw: dict[str, Tensor], lines: list[list], size: tuple[int, int]) -> dict[str, Tensor]:
+        """Where labelled lanes are, by the loss's own rule: the columns that they are matched to.
+
+        Args:
+            raw: ``logits`` (B, Q) and ``curves`` (B, Q, 4, 2).
+            lines: Lanes of each image, (P, 2) in pixels of the network's input.
+            size: Height and width of the network's input in pixels.
+
+        Returns:
+            ``lane`` (B, Q), 1 in these columns, else 0.
+        """
+        lanes = lane_targets(lines, size, self.points, torch.device("cpu"))
+        targets = self.sample(self.control_points(lanes, size).to(raw["logits"].device))
+        image, column, _ = self.match(raw["logits"], self.sample(raw["curves"]), targets, lanes.counts)
+        mask = torch.zeros_like(raw["logits"])
+        mask[image, column] = 1
+        return {"lane": mask}
+
     def control_points(self, lanes: LaneTargets, size: tuple[int, int]) -> Tensor:
         """Control points of the curves that are nearest to lanes in pixels.
 

@@ -139,6 +139,35 @@ class CondLaneLoss(nn.Module):
         x, inside, reach, heat = (torch.from_numpy(values).to(device) for values in (x, inside, reach, heat))
         return CondLaneTargets(heat, seeds.flatten(1).to(device), x, inside, reach)
 
+    def foreground(self, raw: dict[str, Tensor], lines: list[list], size: tuple[int, int]) -> dict[str, Tensor]:
+        """Where labelled lanes are, by the loss's own rule: the cells in which they begin, and at the network's seeds the
+        rows that they reach.
+
+        Args:
+            raw: ``hm_logit`` (B, 1, h, w), ``seeds`` (B, K), ``seed_mask`` (B, K, H, W).
+            lines: Lanes of each image, (P, 2) in pixels of the network's input.
+            size: Height and width of the network's input in pixels.
+
+        Returns:
+            ``heat`` (B, 1, h, w) and ``rows`` (B, K, H), 1 there, else 0. A seed is of the nearest lane if it lies in
+            the spot that the lane's beginning has in the heat map.
+        """
+        heat = torch.zeros_like(raw["hm_logit"])
+        rows = torch.zeros_like(raw["seed_mask"][..., 0])
+        for index, image in enumerate(lines):
+            found = [one for line in image if (one := lane_rows(line, *raw["seed_mask"].shape[-2:])) is not None]
+            if not found:
+                continue
+            ends = torch.from_numpy(np.stack([end for end, *_ in found]) * (STRIDE / HEAT_STRIDE)).long().to(heat.device)
+            inside = torch.from_numpy(np.stack([inside for _, _, inside, _ in found])).to(rows)
+            heat[index, 0, ends[:, 1], ends[:, 0]] = 1
+            seeds = raw["seeds"][index]
+            cells = torch.stack((seeds % heat.shape[-1], seeds // heat.shape[-1]), 1)
+            distance, nearest = torch.cdist(cells.float(), ends.float()).min(1)
+            taken = (seeds >= 0) & (distance <= self.radius)
+            rows[index, taken] = inside[nearest[taken]]
+        return {"heat": heat, "rows": rows}
+
 
 def lane_rows(points: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
     """A lane in the rows of a mask.

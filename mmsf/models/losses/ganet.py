@@ -194,6 +194,23 @@ class GANetLoss(nn.Module):
             losses["loss_start"] = self.start_weight * loss
         return losses
 
+    def foreground(self, raw: dict[str, Tensor], lines: list[list], size: tuple[int, int]) -> dict[str, Tensor]:
+        """Where labelled lanes are, by the loss's own rule: the cells of their key points.
+
+        Args:
+            raw: ``kpts_hm_logit`` (B, 1, h, w).
+            lines: Lanes of each image, (P, 2) in pixels of the network's input.
+            size: Height and width of the network's input in pixels.
+
+        Returns:
+            ``keypoint`` (B, 1, h, w), 1 in these cells, else 0.
+        """
+        mask = torch.zeros_like(raw["kpts_hm_logit"])
+        labels = key_points(lines, size, tuple(mask.shape[-2:]), self.key_points)
+        image, column, row = map(torch.from_numpy, (labels.image, *labels.cells.T))
+        mask[image, 0, row, column] = 1
+        return {"keypoint": mask}
+
     def _aggregation(self, offsets: Tensor, lines: list[list], size: tuple[int, int]) -> Tensor:
         """Smooth L1 of points (B, 2K, h, w), dy and dx from their cells, against the lanes through these cells."""
         cells = tuple(offsets.shape[-2:])

@@ -90,6 +90,23 @@ class LaneATTLoss(nn.Module):
             "loss_offsets": self.regression_weight * ((apart * taught).sum(-1) @ share),
         }
 
+    def foreground(self, raw: dict[str, Tensor], lines: list[list], size: tuple[int, int]) -> dict[str, Tensor]:
+        """Where labelled lanes are, by the loss's own rule: the anchors near to them.
+
+        Args:
+            raw: As in `forward`.
+            lines: Lanes of each image, (P, 2) in pixels of the network's input.
+            size: Height and width of the network's input in pixels.
+
+        Returns:
+            ``lane`` (B, N), 1 for the positive anchors, else 0.
+        """
+        rows = raw["offsets"].shape[-1]
+        targets = row_targets(lines, size, rows, raw["offsets"].device)
+        distances = anchor_distances(raw["anchor_xs"], (raw["starts"][0] * (rows - 1)).round().long(), targets)
+        near = distances < self.positive_distance * size[1] / self.reference_width
+        return {"lane": near.any(-1).to(raw["offsets"])}
+
     def _focal(self, logits: Tensor, positive: Tensor) -> Tensor:
         """Focal loss (Lin et al. 2017, Eq. 4) of logits (B, N, 2) whose class is ``positive`` (B, N)."""
         log_probability = logits.log_softmax(-1).gather(-1, positive.long()[..., None])[..., 0]

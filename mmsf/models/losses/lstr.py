@@ -111,6 +111,23 @@ class LSTRLoss(nn.Module):
         pairs = torch.tensor(triples, dtype=torch.long, device=logits.device).reshape(-1, 3)
         return pairs[:, 0], pairs[:, 1], pairs[:, 2]
 
+    def foreground(self, raw: dict[str, Tensor], lines: list[list], size: tuple[int, int]) -> dict[str, Tensor]:
+        """Where labelled lanes are, by the loss's own rule: the queries that they are matched to.
+
+        Args:
+            raw: ``logits`` (B, Q, K) and ``curves`` (B, Q, 8).
+            lines: Lanes of each image, (P, 2) in pixels of the network's input.
+            size: Height and width of the network's input in pixels.
+
+        Returns:
+            ``lane`` (B, Q, K - 1), 1 in the first class of these queries, else 0.
+        """
+        targets = lane_targets(lines, size, self.rows, raw["curves"].device)
+        image, query, _ = self.match(raw["logits"], raw["curves"], targets)
+        mask = torch.zeros_like(raw["logits"][..., 1:])
+        mask[image, query, 0] = 1
+        return {"lane": mask}
+
     def _layer(self, logits: Tensor, curves: Tensor, targets: LaneTargets) -> dict[str, Tensor]:
         image, query, lane = self.match(logits, curves, targets)
         labels = torch.zeros(logits.shape[:2], dtype=torch.long, device=logits.device)

@@ -63,3 +63,18 @@ class SegmentationLoss(nn.Module):
             "loss_segmentation": F.cross_entropy(logits, labels, weights),
             "loss_existence": self.existence_weight * F.binary_cross_entropy_with_logits(lane, held),
         }
+
+    def foreground(self, raw: dict[str, Tensor], lines: list[list], size: tuple[int, int]) -> dict[str, Tensor]:
+        """Where labelled lanes are, by the loss's own rule: the pixels that their lines cover, and the slots that they take.
+
+        Args:
+            raw: ``out`` (B, 1 + slots, h, w) and ``lane`` (B, slots).
+            lines: Lanes of each image, (P, 2) in pixels of the network's input.
+            size: Height and width of the network's input in pixels.
+
+        Returns:
+            ``foreground`` (B, 1, h, w) and ``existence`` (B, slots), 1 there, else 0.
+        """
+        maps, existence = slot_maps(lines, size, tuple(raw["out"].shape[-2:]), raw["lane"].shape[1], self.line_width)
+        covered = torch.from_numpy(maps > 0)[:, None]
+        return {"foreground": covered.to(raw["out"]), "existence": torch.from_numpy(existence).to(raw["lane"])}

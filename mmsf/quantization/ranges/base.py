@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from mmsf.errors import UserError
 from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.quantization.quantizer import Quantizer, QuantizerSettings
 
@@ -35,6 +36,10 @@ class RangeEstimator(ABC):
 
     def set_activation_range(self, quantizer: Quantizer, histogram: GrowingHistogram) -> None:
         """Set the range of an activation quantizer from what its observer has counted."""
+        if not isinstance(histogram, GrowingHistogram):
+            raise UserError(
+                f"activation_channel_bits needs activation_range=dict(type='mmsf.ACIQRange'), not {type(self).__name__}"
+            )
         low, high = self.from_histogram(histogram, quantizer.settings)
         scale = quantizer.scale
         quantizer.set_range(low.to(scale).reshape(scale.shape), high.to(scale).reshape(scale.shape))
