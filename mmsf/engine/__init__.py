@@ -2,6 +2,7 @@
 
 from mmsf.engine import storage
 from mmsf.engine.analysis_hook import AnalysisHook
+from mmsf.engine.best_moment_hook import BestMomentHook
 from mmsf.engine.blockwise_loop import BlockwiseLoop
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
@@ -12,6 +13,7 @@ from mmsf.engine.wrapper import QuantWrapper
 
 __all__ = [
     "AnalysisHook",
+    "BestMomentHook",
     "BlockwiseLoop",
     "PTQLoop",
     "QuantWrapper",
