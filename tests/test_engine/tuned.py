@@ -34,11 +34,14 @@ class StopAfter(Hook):
             raise Stopped
 
 
-def tuned(roads: Path, work_dir: Path, *hooks: dict, rate: float = 1e-3, resume: bool = False, **options) -> Runner:
+def tuned(
+    roads: Path, work_dir: Path, *hooks: dict, rate: float = 1e-3, selection: str = "top-k", resume: bool = False, **options
+) -> Runner:
     """Four iterations on the roads, a checkpoint after each, no evaluation, with ``hooks`` besides the usual ones.
 
     Args:
         rate: Learning rate, also that of weights as a share of their size.
+        selection: As `SensitivityHook`.
         **options: Of the config; "__" stands for a dot.
     """
     work_dir.mkdir(exist_ok=True)
@@ -47,7 +50,7 @@ def tuned(roads: Path, work_dir: Path, *hooks: dict, rate: float = 1e-3, resume:
         torch.save({"state_dict": small(FAMILY).state_dict()}, work_dir / "float.pth")
     given = {f"model.detector.{key}": value for key, value in SMALL[FAMILY].items()}
     usual = [
-        dict(type="mmsf.SensitivityHook", interval=2, rest_weight=0.25),
+        dict(type="mmsf.SensitivityHook", interval=2, rest_weight=0.25, selection=selection),
         dict(type="mmsf.ResultHook", method="selective-focus", preset="selective-focus", overlays=0),
     ]
     given |= {
