@@ -4,6 +4,7 @@ from mmsf.engine import storage
 from mmsf.engine.analysis_hook import AnalysisHook
 from mmsf.engine.best_moment_hook import BestMomentHook
 from mmsf.engine.blockwise_loop import BlockwiseLoop
+from mmsf.engine.dropping_hook import DroppingHook
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
@@ -15,6 +16,7 @@ __all__ = [
     "AnalysisHook",
     "BestMomentHook",
     "BlockwiseLoop",
+    "DroppingHook",
     "PTQLoop",
     "QuantWrapper",
     "RelativeRateConstructor",
