@@ -8,6 +8,7 @@ from mmsf.engine.dropping_hook import DroppingHook
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
+from mmsf.engine.rounding_hook import RoundingHook
 from mmsf.engine.sensitivity_hook import SensitivityHook
 from mmsf.engine.sensitivity_loop import SensitivityLoop
 from mmsf.engine.wrapper import QuantWrapper
@@ -21,6 +22,7 @@ __all__ = [
     "QuantWrapper",
     "RelativeRateConstructor",
     "ResultHook",
+    "RoundingHook",
     "SensitivityHook",
     "SensitivityLoop",
     "storage",

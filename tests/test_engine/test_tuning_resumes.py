@@ -3,6 +3,7 @@ from test_engine.tuned import assert_resumes_exactly
 
 HOOKS = [
     dict(type="mmsf.DroppingHook", anneal=0.5),
+    dict(type="mmsf.RoundingHook", iterations=2),
     dict(type="mmsf.BestMomentHook", frames=4, interval=2),
 ]
 
