@@ -5,6 +5,7 @@ from mmsf.engine.analysis_hook import AnalysisHook
 from mmsf.engine.best_moment_hook import BestMomentHook
 from mmsf.engine.blockwise_loop import BlockwiseLoop
 from mmsf.engine.dropping_hook import DroppingHook
+from mmsf.engine.hint_hook import HintHook
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
@@ -18,6 +19,7 @@ __all__ = [
     "BestMomentHook",
     "BlockwiseLoop",
     "DroppingHook",
+    "HintHook",
     "PTQLoop",
     "QuantWrapper",
     "RelativeRateConstructor",

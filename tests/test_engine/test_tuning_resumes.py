@@ -2,6 +2,7 @@ import pytest
 from test_engine.tuned import assert_resumes_exactly
 
 HOOKS = [
+    dict(type="mmsf.HintHook", until=1.0),
     dict(type="mmsf.DroppingHook", anneal=0.5),
     dict(type="mmsf.RoundingHook", iterations=2),
     dict(type="mmsf.BestMomentHook", frames=4, interval=2),
