@@ -31,7 +31,7 @@ def test_the_error_has_no_unit_and_is_nothing_where_features_agree(scale, seed):
 def test_the_hint_compares_the_last_runs_and_its_gradient_reaches_what_stands_before_the_features():
     detector, batch = small("laneatt"), images("laneatt", 2)
     network = QuantizedNetwork(detector, lambda one: one(batch), QuantizationSettings("w4a4"))
-    with torch.no_grad(), network.observing() as histograms:
+    with torch.no_grad(), network.observing() as histograms, network.running():
         network.network(batch)
     network.set_ranges(histograms, MSERange(), MSERange())
     hint = FeatureHint(detector, network.network, "conv1")
@@ -39,7 +39,8 @@ def test_the_hint_compares_the_last_runs_and_its_gradient_reaches_what_stands_be
     handles = [
         one.conv1.register_forward_hook(lambda m, i, o: kept.append(o.detach())) for one in (network.network, detector)
     ]
-    network.network(batch)
+    with network.running():
+        network.network(batch)
     detector(batch)
     error = hint.error()
     torch.testing.assert_close(error.detach(), (kept[0] - kept[1]).square().mean() / kept[1].square().mean())
@@ -48,12 +49,12 @@ def test_the_hint_compares_the_last_runs_and_its_gradient_reaches_what_stands_be
     reached = {name for name, parameter in network.network.named_parameters() if parameter.grad is not None}
     assert "backbone.conv1.layer.weight" in reached
     assert not any(name.startswith(("cls_layer", "reg_layer")) for name in reached)
-    with network.in_float({name: weight.data for name, _, weight in network.quantized_weights()}):
+    with network.in_float({name: weight.data for name, _, weight in network.quantized_weights()}), network.running():
         network.network(batch)
     detector(batch)
     assert hint.error().item() < 1e-9
     hint.close()
-    network.network(batch)
+    detector(batch)
     assert hint._seen == {}
     for handle in handles:
         handle.remove()
