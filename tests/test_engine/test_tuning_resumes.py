@@ -1,6 +1,9 @@
 import pytest
 from test_engine.tuned import assert_resumes_exactly
 
+from mmsf.engine import SensitivityHook
+from mmsf.errors import UserError
+
 HOOKS = [
     dict(type="mmsf.HintHook", until=1.0),
     dict(type="mmsf.DroppingHook", anneal=0.5),
@@ -18,3 +21,8 @@ def test_a_stopped_run_with_all_further_hooks_resumes_exactly(roads, tmp_path):
     for entry in history[0]:
         assert sum(entry["weights"].values()) == pytest.approx(2.0)
         assert entry["selected"] == [name for name, weight in entry["weights"].items() if weight >= 1]
+
+
+def test_an_unknown_selection_is_refused():
+    with pytest.raises(UserError, match="top-k or slope; got 'soft'"):
+        SensitivityHook(selection="soft")
