@@ -2,23 +2,31 @@
 
 from mmsf.engine import storage
 from mmsf.engine.analysis_hook import AnalysisHook
+from mmsf.engine.best_moment_hook import BestMomentHook
 from mmsf.engine.blockwise_loop import BlockwiseLoop
+from mmsf.engine.dropping_hook import DroppingHook
+from mmsf.engine.hint_hook import HintHook
 from mmsf.engine.inferencer import LaneInferencer
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
+from mmsf.engine.rounding_hook import RoundingHook
 from mmsf.engine.sensitivity_hook import SensitivityHook
 from mmsf.engine.sensitivity_loop import SensitivityLoop
 from mmsf.engine.wrapper import QuantWrapper
 
 __all__ = [
     "AnalysisHook",
+    "BestMomentHook",
     "BlockwiseLoop",
+    "DroppingHook",
+    "HintHook",
     "LaneInferencer",
     "PTQLoop",
     "QuantWrapper",
     "RelativeRateConstructor",
     "ResultHook",
+    "RoundingHook",
     "SensitivityHook",
     "SensitivityLoop",
     "storage",

@@ -17,11 +17,15 @@ class CalibrationFrames:
         images: (N, 3, H, W) as the pipeline gives them.
         samples: N samples; each gets its place as ``calibration_index``.
         batch_size: Frames of a tuning batch.
+
+    Attributes:
+        tuned: Places of the frames that tuning batches are drawn from; all of them, unless some are held out.
     """
 
     def __init__(self, images: Tensor, samples: list[DetDataSample], batch_size: int) -> None:
         self.images, self.samples = images, samples
         self.batch_size = min(batch_size, len(samples))
+        self.tuned = list(range(len(samples)))
         for index, sample in enumerate(samples):
             sample.set_metainfo(dict(calibration_index=index))
 
@@ -71,8 +75,9 @@ class CalibrationFrames:
         orders = {}
         index = []
         for position in positions:
-            epoch, place = divmod(position, len(self))
+            epoch, place = divmod(position, len(self.tuned))
             if epoch not in orders:
-                orders[epoch] = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-            index.append(int(orders[epoch][place]))
+                generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+                orders[epoch] = torch.randperm(len(self.tuned), generator=generator)
+            index.append(self.tuned[int(orders[epoch][place])])
         return self.batch(index)

@@ -133,7 +133,6 @@ class PTQLoop(BaseLoop):
     def run(self) -> torch.nn.Module:
         """The recipe."""
         self.runner.call_hook("before_train")
-        self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         with self.timed("loading"):
             self.frames = CalibrationFrames.collect(self.dataloader)
@@ -145,11 +144,16 @@ class PTQLoop(BaseLoop):
         if self._max_iters > 0:
             self.tune_from_ranges()
             self.evaluate("quantized")
+<<<<<<< HEAD
         else:
             for results in (self.stages, self.lanes, self.frame_scores):
                 if "calibrated" in results:
                     results["quantized"] = results["calibrated"]
         self.runner.call_hook("after_train_epoch")
+=======
+        elif "calibrated" in self.stages:
+            self.stages["quantized"], self.lanes["quantized"] = self.stages["calibrated"], self.lanes["calibrated"]
+>>>>>>> tuning
         self.runner.call_hook("after_train")
         return self.runner.model
 
@@ -221,12 +225,14 @@ class PTQLoop(BaseLoop):
             )
 
     def tune(self) -> None:
-        """Iterations of the optimizer, through the Runner's hooks."""
+        """Iterations of the optimizer, through the Runner's hooks; to them, tuning is the epoch."""
         if "before" not in self.errors:
             self.errors["before"] = self.semantic_errors()
         with self.timed("tuning"):
+            self.runner.call_hook("before_train_epoch")
             while self._iter < self._max_iters:
                 self.run_iter(self.frames.tuning_batch(self._iter, self.runner.seed))
+            self.runner.call_hook("after_train_epoch")
         self.errors["after"] = self.semantic_errors()
 
     def run_iter(self, data_batch: dict) -> None:

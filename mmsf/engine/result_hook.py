@@ -5,6 +5,7 @@ from pathlib import Path
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
+from mmsf.engine.best_moment_hook import BestMomentHook
 from mmsf.engine.quantized_file import write_quantized
 from mmsf.engine.results import run_summary, worst_frames, write_json
 from mmsf.registry import HOOKS
@@ -61,6 +62,7 @@ class ResultHook(Hook):
             "batch_size": loop.batch_size,
             "sample_passes": loop.sample_passes,
             "iteration_cost_ratio": loop.cost.ratio,
+            **self._best_moment(runner),
         }
 
     def sensitivity(self, runner) -> dict:
@@ -76,6 +78,11 @@ class ResultHook(Hook):
         first = next(iter(scores.values()))
         by_stage = {stage: found["scores"] for stage, found in scores.items()}
         return {"columns": first["columns"], "frames": first["frames"], **by_stage}
+
+    @staticmethod
+    def _best_moment(runner) -> dict:
+        told = [hook.summary() for hook in runner.hooks if isinstance(hook, BestMomentHook)]
+        return {"best_moment": told[0]} if told else {}
 
     @staticmethod
     def _history(runner) -> list[dict]:

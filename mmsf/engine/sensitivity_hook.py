@@ -8,7 +8,7 @@ from mmengine.model import is_model_wrapper
 
 from mmsf.errors import UserError
 from mmsf.registry import HOOKS
-from mmsf.sensitivity import CurveSettings, algorithm1_scores, default_top_k, order_agreement, top_k
+from mmsf.sensitivity import CurveSettings, algorithm1_scores, default_top_k, order_agreement, slope_weights, top_k
 from mmsf.sensitivity.curves import scores_at
 
 # The curves that are measured again while tuning: a few levels around the present error.
@@ -31,6 +31,8 @@ class SensitivityHook(Hook):
             network that quantization has broken, every head matters: left at 0, LSTR's ends of lanes drift at W4A4.
         recent_frames: Frames of the last mini-batches whose errors the noise is drawn from.
         momentum: Share of the old value in the running mean of the heads' losses; with single batches the order would flap.
+        selection: 'top-k', or 'slope': weights of ``heads`` in proportion to the rise of their curves at their present
+            losses, with a mean of 1; those above the mean count as selected, and ``rest_weight`` is that of other heads.
         exact_frames: Also run Algorithm 1 on so many calibration frames at every re-ranking, to compare; 0 leaves it out.
 
     Attributes:
@@ -51,10 +53,14 @@ class SensitivityHook(Hook):
         rest_weight: float = 0.0,
         recent_frames: int = 64,
         momentum: float = 0.9,
+        selection: str = "top-k",
         exact_frames: int = 0,
     ) -> None:
         if interval < 1:
             raise UserError(f"SensitivityHook: interval must be at least 1; got {interval}")
+        if selection not in ("top-k", "slope"):
+            raise UserError(f"SensitivityHook: selection must be top-k or slope; got {selection!r}")
+        self.selection = selection
         self.interval, self.heads, self.k, self.rest_weight = interval, heads, k, rest_weight
         self.recent_frames, self.momentum, self.exact_frames = recent_frames, momentum, exact_frames
         self.history: list[dict] = []
@@ -100,8 +106,13 @@ class SensitivityHook(Hook):
         heads = model.adapter.semantic_heads
         losses = dict(zip(heads, self._losses.tolist()))
         scores = scores_at(loop.curves, losses)
-        selected = top_k({name: scores[name] for name in self.heads}, self.k or default_top_k(len(self.heads)))
-        weights = {name: 1.0 if name in selected else self.rest_weight for name in heads}
+        weights = dict.fromkeys(heads, self.rest_weight)
+        if self.selection == "slope":
+            weights |= slope_weights({name: loop.curves[name].slope(losses[name]) for name in self.heads})
+            selected = [name for name in self.heads if weights[name] >= 1]
+        else:
+            selected = top_k({name: scores[name] for name in self.heads}, self.k or default_top_k(len(self.heads)))
+            weights |= dict.fromkeys(selected, 1.0)
         model.head_weights.copy_(torch.tensor(list(weights.values())))
         entry = dict(iteration=iteration, losses=losses, scores=scores, weights=weights, selected=selected)
         if self.exact_frames:

@@ -2,7 +2,7 @@
 
 from mmsf.sensitivity.curves import CurveSettings, NoiseScoreCurve, measure_curves
 from mmsf.sensitivity.foreground import ForegroundMap, candidate_lanes, foreground_map
-from mmsf.sensitivity.selection import algorithm1_scores, default_top_k, order_agreement, top_k
+from mmsf.sensitivity.selection import algorithm1_scores, default_top_k, order_agreement, slope_weights, top_k
 
 __all__ = [
     "CurveSettings",
@@ -14,5 +14,6 @@ __all__ = [
     "foreground_map",
     "measure_curves",
     "order_agreement",
+    "slope_weights",
     "top_k",
 ]

@@ -61,6 +61,13 @@ class NoiseScoreCurve:
         tiny = np.finfo(np.float64).tiny
         return float(np.interp(np.log(max(loss, tiny)), np.log(np.maximum(self.loss, tiny)), self.score))
 
+    def slope(self, loss: float) -> float:
+        """Rise of the score between half and twice ``loss``, over the distance of these losses.
+
+        Over a stretch, since a measured curve has flat pieces and corners.
+        """
+        return (self(2 * loss) - self(loss / 2)) / (1.5 * max(loss, np.finfo(np.float64).tiny))
+
     def as_dict(self) -> dict[str, list[float]]:
         """For `sensitivity.json` and checkpoints."""
         return {"loss": self.loss.tolist(), "score": self.score.tolist(), "raw_score": self.raw_score.tolist()}

@@ -23,6 +23,18 @@ def top_k(scores: dict[str, float], k: int) -> list[str]:
     return [name for name in scores if name in best]
 
 
+def slope_weights(slopes: dict[str, float]) -> dict[str, float]:
+    """Weights in proportion to the slopes of the curves, with a mean of 1; all 1 where no curve rises.
+
+    So the weighted loss is, up to a factor, how far the score falls with the losses, to first order.
+
+    Args:
+        slopes: Head -> slope of its curve at its present loss, not negative.
+    """
+    mean = sum(slopes.values()) / len(slopes)
+    return {name: slope / mean if mean > 0 else 1.0 for name, slope in slopes.items()}
+
+
 def algorithm1_scores(
     adapter: Adapter, target: HeadOutputs, output: HeadOutputs, metas: list[dict], rule: DistortionRule
 ) -> dict[str, float]:

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from test_sensitivity.heads import line_heads, with_noise
 
 from mmsf.adapters.errors import head_errors, semantic_error
@@ -55,6 +57,20 @@ def test_a_curve_is_linear_in_the_logarithm_and_constant_beyond_its_ends():
     assert curve(1e-9) == 1.0
     assert curve(0.0) == 1.0
     assert curve(1e9) == 3.0
+
+
+@given(st.floats(1e-5, 1e-1), st.floats(0.0, 5.0))
+def test_the_slope_is_the_finite_difference(loss, rise):
+    curve = NoiseScoreCurve.fit(np.array([1e-6, 1e-3, 1.0]), np.array([1.0, 1.0 + rise, 3.0 + 2 * rise]))
+    assert curve.slope(loss) == pytest.approx((curve(2 * loss) - curve(loss / 2)) / (2 * loss - loss / 2))
+    # Where the score is linear in log(loss), that is nearly its derivative.
+    straight = NoiseScoreCurve.fit(np.array([1e-9, 1e3]), np.array([0.0, 12 * np.log(10)]))
+    assert straight.slope(loss) == pytest.approx(1 / loss * np.log(4) / 1.5)
+
+
+def test_a_curve_is_flat_beyond_its_ends():
+    curve = NoiseScoreCurve.fit(np.array([1e-4, 1e-2]), np.array([1.0, 3.0]))
+    assert curve.slope(1e-9) == curve.slope(1e9) == curve.slope(0.0) == 0.0
 
 
 def test_a_dip_in_the_measurement_is_levelled():

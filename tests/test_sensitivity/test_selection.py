@@ -4,7 +4,7 @@ from test_sensitivity.heads import line_heads, with_noise
 
 from mmsf.lanes.distortion import DistortionRule, frames_distortion
 from mmsf.lanes.rows import row_grid
-from mmsf.sensitivity import algorithm1_scores, default_top_k, order_agreement, top_k
+from mmsf.sensitivity import algorithm1_scores, default_top_k, order_agreement, slope_weights, top_k
 
 RULE = DistortionRule()
 
@@ -65,3 +65,10 @@ def test_agreement_of_orders():
     assert order_agreement(scores, {"a": 10.0, "b": 20.0, "c": 30.0}) == pytest.approx(1.0)
     assert order_agreement(scores, {"a": 3.0, "b": 2.0, "c": 1.0}) == pytest.approx(-1.0)
     assert order_agreement({"a": 1.0}, {"a": np.nan}) == 1.0
+
+
+def test_weights_follow_the_slopes_with_a_mean_of_one():
+    weights = slope_weights({"a": 1.0, "b": 3.0, "c": 2.0})
+    assert weights == pytest.approx({"a": 0.5, "b": 1.5, "c": 1.0})
+    assert slope_weights({"a": 0.0, "b": 0.0}) == {"a": 1.0, "b": 1.0}
+    assert slope_weights({"a": 7.0}) == {"a": 1.0}

@@ -1,0 +1,28 @@
+import pytest
+from test_engine.tuned import assert_resumes_exactly
+
+from mmsf.engine import SensitivityHook
+from mmsf.errors import UserError
+
+HOOKS = [
+    dict(type="mmsf.HintHook", until=1.0),
+    dict(type="mmsf.DroppingHook", anneal=0.5),
+    dict(type="mmsf.RoundingHook", iterations=2),
+    dict(type="mmsf.BestMomentHook", frames=4, interval=2),
+]
+
+
+def test_a_stopped_run_with_all_further_hooks_resumes_exactly(roads, tmp_path):
+    whole, resumed = assert_resumes_exactly(roads, tmp_path, HOOKS, after=3, selection="slope")
+    best = [next(hook for hook in runner.hooks if type(hook).__name__ == "BestMomentHook") for runner in (whole, resumed)]
+    assert (best[0].scores, best[0].kept) == (best[1].scores, best[1].kept)
+    history = [next(hook for hook in runner.hooks if hasattr(hook, "history")).history for runner in (whole, resumed)]
+    assert history[0] == history[1]
+    for entry in history[0]:
+        assert sum(entry["weights"].values()) == pytest.approx(2.0)
+        assert entry["selected"] == [name for name, weight in entry["weights"].items() if weight >= 1]
+
+
+def test_an_unknown_selection_is_refused():
+    with pytest.raises(UserError, match="top-k or slope; got 'soft'"):
+        SensitivityHook(selection="soft")
