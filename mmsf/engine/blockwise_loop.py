@@ -51,6 +51,7 @@ class BlockwiseLoop(PTQLoop):
         reconstruction: Arguments of `ReconstructionSettings`.
         memory_mb: What a unit's inputs and outputs may take on the model's device, in megabytes; the rest goes to files in
             the work directory while the unit is tuned.
+        equalisation: As `PTQLoop`.
         curves: As `PTQLoop`.
         distortion: As `PTQLoop`.
 
@@ -67,11 +68,20 @@ class BlockwiseLoop(PTQLoop):
         activation_range: dict,
         reconstruction: dict,
         memory_mb: float = 4096,
+        equalisation: bool = False,
         curves: dict | None = None,
         distortion: dict | None = None,
     ) -> None:
         super().__init__(
-            runner, dataloader, 0, weight_range, activation_range, curves=curves, distortion=distortion, cost_samples=0
+            runner,
+            dataloader,
+            0,
+            weight_range,
+            activation_range,
+            equalisation=equalisation,
+            curves=curves,
+            distortion=distortion,
+            cost_samples=0,
         )
         if get_world_size() > 1:
             raise UserError("BlockwiseLoop tunes unit after unit in one process; start it without --launcher")
@@ -82,13 +92,21 @@ class BlockwiseLoop(PTQLoop):
         self.memory_mb = memory_mb
         network = self.model.quantized
         # Before a checkpoint of a stopped run is loaded, the weights are the float ones.
-        self.float_weights = {name: weight.detach().clone() for name, _, weight in network.quantized_weights()}
+        self.float_weights = self._present_weights()
         self.units = find_units(network, self._run_on_nothing, BLOCKS if self.settings.units == "block" else ())
         self.done = dict.fromkeys(STAGES, 0)
         self.has_final_ranges = False
         self.unit_errors: dict[str, dict[str, list[float]]] = {stage: {} for stage in STAGES}
         tuned = [(stage, unit) for stage in STAGES for unit in self.units if self._iterations(stage, unit)]
         self._max_iters = sum(self._iterations(stage, unit) for stage, unit in tuned)
+
+    def _present_weights(self) -> dict[str, Tensor]:
+        return {name: weight.detach().clone() for name, _, weight in self.model.quantized.quantized_weights()}
+
+    def equalise(self) -> None:
+        """As `PTQLoop`; the float network's weights are the rescaled ones from now on, as its biases are."""
+        super().equalise()
+        self.float_weights = self._present_weights()
 
     def _run_on_nothing(self, frames: int) -> dict[str, Tensor]:
         with torch.no_grad(), self.model.quantized.in_float(self.float_weights):
@@ -218,6 +236,8 @@ class BlockwiseLoop(PTQLoop):
     def state_dict(self) -> dict:
         """As `PTQLoop`, and which units are done."""
         done = dict(done=dict(self.done), has_final_ranges=self.has_final_ranges, unit_errors=self.unit_errors)
+        if self.equalisation and self.has_ranges:
+            done["float_weights"] = self.float_weights
         return {**super().state_dict(), "reconstruction": done}
 
     def load_state_dict(self, state: dict) -> None:
@@ -225,3 +245,5 @@ class BlockwiseLoop(PTQLoop):
         super().load_state_dict(state)
         done = state["reconstruction"]
         self.done, self.has_final_ranges, self.unit_errors = done["done"], done["has_final_ranges"], done["unit_errors"]
+        device = self.model.head_weights.device
+        self.float_weights |= {name: weight.to(device) for name, weight in done.get("float_weights", {}).items()}

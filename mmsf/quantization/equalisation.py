@@ -1,0 +1,121 @@
+"""Equalisation: the channels of an activation brought to like ranges, at no change of the float network."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mmsf.quantization.histogram import GrowingHistogram
+from mmsf.quantization.layers import QuantizedLayer
+from mmsf.quantization.network import QuantizedNetwork
+from mmsf.quantization.quantizer import switched_off
+from mmsf.quantization.ranges import RangeEstimator
+from mmsf.quantization.rescaling import find_sites, keeps_outputs, rescale, rescaled_inputs, weights_by_input
+
+# How much of the difference between an activation's channels moves into the weights.
+SHARES = (0.25, 0.5, 0.75, 1.0)
+# A channel that was hardly seen counts as this share of the largest one, so that it is not blown up.
+SMALLEST = 1e-2
+
+# Positional arguments of every run of a layer.
+Runs = list[tuple]
+
+
+@torch.no_grad()
+def equalise(
+    network: QuantizedNetwork, run: Callable[[], object], weight_range: RangeEstimator, activation_range: RangeEstimator
+) -> dict[str, float | None]:
+    """Rescale channels between layers where that lowers quantization's error; weights and biases change in place.
+
+    An activation has one range for all its channels, a weight one for each output channel. Dividing channel c of an
+    activation by s_c and multiplying the weights that read it by s_c changes no float output. The activation gains most by
+    s_c = r_c, its channel's range; the weights, each output channel of which mixes all factors, by s_c = 1 / w_c, theirs.
+    Taken is s_c = r_c^a / w_c^(1 - a) with the share a of `SHARES`, or no factor, whichever has the least error at the
+    outputs of the reading layers with inputs and weights quantized.
+
+    The places are those of `find_sites` that pass `keeps_outputs`.
+
+    Args:
+        network: Its ranges need not be set, and are worthless afterwards.
+        run: Runs the network on calibration frames, always the same, and returns its raw outputs.
+        weight_range: The estimator that will set the weights' ranges.
+        activation_range: The same for activations.
+
+    Returns:
+        Layer or layer norm whose output can be rescaled -> the share; None where no factor is best.
+
+    Source:
+        Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, section 4.1;
+        Xiao et al., "SmoothQuant", 2023, Eq. 4.
+    """
+    quantizers = [quantizer for _, quantizer, _ in network.quantized_weights()]
+    quantizers += [quantizer for _, quantizer in network.activation_quantizers()]
+    with switched_off(quantizers):
+        sites = find_sites(network, run)
+    shares = {}
+    for site in sites:
+        layers = [network.network.get_submodule(name) for name in site.consumers]
+        with switched_off(quantizers):
+            inputs, raw = _inputs_of(layers, run)
+            if not keeps_outputs(network, site, run, raw):
+                continue
+        candidates = _candidates(layers, inputs)
+        errors = {share: _error(layers, inputs, f, weight_range, activation_range) for share, f in candidates.items()}
+        best = min(errors, key=errors.get)
+        rescale(network, site, candidates[best])
+        shares[site.producer] = best
+    return shares
+
+
+def _inputs_of(layers: list[QuantizedLayer], run: Callable[[], object]) -> tuple[list[Runs], object]:
+    """What every layer is called with in a run, and what the run returned."""
+    inputs: list[Runs] = [[] for _ in layers]
+    handles = [
+        layer.register_forward_pre_hook(lambda _, args, runs=runs: runs.append(args)) for layer, runs in zip(layers, inputs)
+    ]
+    try:
+        return inputs, run()
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _candidates(layers: list[QuantizedLayer], inputs: list[Runs]) -> dict[float | None, Tensor]:
+    """Share -> factors (C,); None -> ones."""
+    axis = -1 if layers[0].weight.dim() == 2 else 1
+    activation = torch.stack([args[0].movedim(axis, 0).flatten(1).abs().amax(1) for args in inputs[0]]).amax(0)
+    weight = torch.stack([weights_by_input(layer).abs().amax(1) for layer in layers]).amax(0)
+    ones = torch.ones_like(activation)
+    if not activation.max() > 0 or not weight.max() > 0:
+        return {None: ones}
+    activation, weight = (t.clamp(min=SMALLEST * t.max().item()) for t in (activation, weight))
+    return {None: ones} | {share: activation**share / weight ** (1 - share) for share in SHARES}
+
+
+def _error(
+    layers: list[QuantizedLayer],
+    inputs: list[Runs],
+    factors: Tensor,
+    weight_range: RangeEstimator,
+    activation_range: RangeEstimator,
+) -> float:
+    """Mean square error of the layers' outputs with ``factors``, each in units of its float output's mean square."""
+    total = 0.0
+    for layer, runs in zip(layers, inputs):
+        shape = [-1] if layer.weight.dim() == 2 else [-1, *[1] * (layer.weight.dim() - 2)]
+        rescaled = [(args[0] / factors.view(shape), args[1:]) for args in runs]
+        histogram = GrowingHistogram()
+        for x, _ in rescaled:
+            histogram(x)
+        activation_range.set_activation_range(layer.input_quantizer, histogram)
+        weight = rescaled_inputs(layer, factors)
+        if layer.weight_quantizer is not None:
+            weight_range.set_weight_range(layer.weight_quantizer, weight)
+            weight = layer.weight_quantizer(weight)
+        error = power = 0.0
+        for (x, rest), args in zip(rescaled, runs):
+            want = layer.float_output(layer.weight, *args)
+            error += (layer.float_output(weight, layer.input_quantizer(x), *rest) - want).square().sum().item()
+            power += want.square().sum().item()
+        total += error / power if power else 0.0
+    return total
