@@ -25,6 +25,7 @@ from mmsf.reconstruction import (
     UnitData,
     UnitTuner,
     find_units,
+    lane_gradients,
     normalise,
     record,
     squared_gradients,
@@ -170,8 +171,8 @@ class BlockwiseLoop(PTQLoop):
         unit = self.units[number]
         folder = Path(self.runner.work_dir) / ".activations"
         with ActivationMemory(folder, self.memory_mb, self.model.head_weights.device) as memory:
-            data = self._data(stage, number, memory)
             seed = (self.runner.seed * len(STAGES) + STAGES.index(stage)) * 1_000_003 + number
+            data = self._data(stage, number, memory, torch.Generator().manual_seed(seed))
             device = self.model.head_weights.device
             tuner = UnitTuner(self.model.quantized, unit, data, self.settings, self._optimizer, seed, device)
             title = f"{stage}, unit {number + 1} of {len(self.units)}, {unit.name}"
@@ -191,15 +192,15 @@ class BlockwiseLoop(PTQLoop):
     def _optimizer(self, groups: list[dict]) -> Optimizer:
         return OPTIMIZERS.build(dict(self.runner.cfg.optim_wrapper.optimizer, params=groups))
 
-    def _data(self, stage: str, number: int, memory: ActivationMemory) -> UnitData:
-        """Run the network up to the unit, in float and as quantized so far."""
+    def _data(self, stage: str, number: int, memory: ActivationMemory, generator: torch.Generator) -> UnitData:
+        """Run the network up to the unit, in float and as quantized so far; ``generator`` is of the 'lanes' objective."""
         unit, network = self.units[number], self.model.quantized
         rounding = stage == "rounding"
         mixing = rounding and self.settings.keep_probability is not None
         keep = partial(Kept, joined=unit.joined, frames=len(self.frames), memory=memory)
         ins, outs = [call.inputs for call in unit.calls], [call.outputs for call in unit.calls]
         data = UnitData(len(self.frames), keep(ins), keep(outs), keep(ins) if mixing else None)
-        if rounding and self.settings.objective == "fisher":
+        if rounding and self.settings.objective != "mse":
             data.importance = keep(outs)
             later = [quantizer for other in self.units[number + 1 :] for quantizer in other.quantizers()]
         for batch in self.frames.batches():
@@ -215,8 +216,7 @@ class BlockwiseLoop(PTQLoop):
             if data.importance is not None:
                 with switched_off(later):
                     runs, raw = record(unit, run, to_the_end=True)
-                outputs = [tensor for _, tensors in runs for tensor in tensors]
-                squares = iter(squared_gradients(self._head_loss(kept, raw), outputs, len(images)))
+                squares = iter(self._importance(kept, raw, [t for _, tensors in runs for t in tensors], generator))
                 data.importance.append([next(squares) for _ in tensors] for _, tensors in runs)
         if data.importance is not None:
             normalise(data.importance)
@@ -225,6 +225,24 @@ class BlockwiseLoop(PTQLoop):
     def _images_and_target(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         kept = self.model.kept_raw([sample.metainfo["calibration_index"] for sample in batch["data_samples"]])
         return self.preprocess(batch)["inputs"], kept
+
+    def _importance(
+        self, target: dict[str, Tensor], raw: dict[str, Tensor], outputs: list[Tensor], generator: torch.Generator
+    ) -> list[Tensor]:
+        """Weights of the errors of a unit's ``outputs``, on which the raw outputs depend; not normalised."""
+        if self.settings.objective == "fisher":
+            frames = len(next(iter(target.values())))
+            return squared_gradients(self._head_loss(target, raw), outputs, frames)
+        adapter = self.model.adapter
+        return lane_gradients(
+            adapter,
+            adapter.split(target),
+            adapter.split(raw),
+            outputs,
+            self.rule.match_distance,
+            self.settings.draws,
+            generator,
+        )
 
     def _head_loss(self, target: dict[str, Tensor], output: dict[str, Tensor]) -> Tensor:
         """The detector's own loss between float and quantized raw outputs, every head counting alike."""
