@@ -31,7 +31,7 @@ def equalise(
     activation by s_c and multiplying the weights that read it by s_c changes no float output. The activation gains most by
     s_c = r_c, its channel's range; the weights, each output channel of which mixes all factors, by s_c = 1 / w_c, theirs.
     Taken is s_c = r_c^a / w_c^(1 - a) with the share a of `SHARES`, or no factor, whichever has the least error at the
-    outputs of the reading layers with inputs and weights quantized.
+    outputs of the reading layers with inputs and weights quantized; s_c is scaled to a geometric mean of 1.
 
     The places are those of `find_sites` that pass `keeps_outputs`.
 
@@ -80,16 +80,30 @@ def _inputs_of(layers: list[QuantizedLayer], run: Callable[[], object]) -> tuple
             handle.remove()
 
 
+def channels_axis(layer: QuantizedLayer) -> int:
+    """Axis of the channels of a layer's input and output: the last of linear layers, the second of convolutions."""
+    return -1 if layer.weight.dim() == 2 else 1
+
+
+def by_channel(x: Tensor, axis: int) -> Tensor:
+    """(C, N) values of a tensor whose channels stand on ``axis``."""
+    return x.movedim(axis, 0).flatten(1)
+
+
 def _candidates(layers: list[QuantizedLayer], inputs: list[Runs]) -> dict[float | None, Tensor]:
-    """Share -> factors (C,); None -> ones."""
-    axis = -1 if layers[0].weight.dim() == 2 else 1
-    activation = torch.stack([args[0].movedim(axis, 0).flatten(1).abs().amax(1) for args in inputs[0]]).amax(0)
+    """Share -> factors (C,), their geometric mean 1; None -> ones.
+
+    A factor that all channels share changes no quantizer's error, but the sizes that learning rates were chosen for.
+    """
+    axis = channels_axis(layers[0])
+    activation = torch.stack([by_channel(args[0], axis).abs().amax(1) for args in inputs[0]]).amax(0)
     weight = torch.stack([weights_by_input(layer).abs().amax(1) for layer in layers]).amax(0)
     ones = torch.ones_like(activation)
     if not activation.max() > 0 or not weight.max() > 0:
         return {None: ones}
     activation, weight = (t.clamp(min=SMALLEST * t.max().item()) for t in (activation, weight))
-    return {None: ones} | {share: activation**share / weight ** (1 - share) for share in SHARES}
+    logarithms = {share: share * activation.log() - (1 - share) * weight.log() for share in SHARES}
+    return {None: ones} | {share: (factors - factors.mean()).exp() for share, factors in logarithms.items()}
 
 
 def _error(
@@ -99,9 +113,13 @@ def _error(
     weight_range: RangeEstimator,
     activation_range: RangeEstimator,
 ) -> float:
-    """Mean square error of the layers' outputs with ``factors``, each in units of its float output's mean square."""
+    """Mean square error of the layers' outputs with ``factors``, of each channel in units of its float mean square.
+
+    What leaves a head's last layer are numbers of different meaning and size.
+    """
     total = 0.0
     for layer, runs in zip(layers, inputs):
+        axis = channels_axis(layer)
         shape = [-1] if layer.weight.dim() == 2 else [-1, *[1] * (layer.weight.dim() - 2)]
         rescaled = [(args[0] / factors.view(shape), args[1:]) for args in runs]
         histogram = GrowingHistogram()
@@ -115,7 +133,8 @@ def _error(
         error = power = 0.0
         for (x, rest), args in zip(rescaled, runs):
             want = layer.float_output(layer.weight, *args)
-            error += (layer.float_output(weight, layer.input_quantizer(x), *rest) - want).square().sum().item()
-            power += want.square().sum().item()
-        total += error / power if power else 0.0
+            got = layer.float_output(weight, layer.input_quantizer(x), *rest)
+            error = error + by_channel(got - want, axis).square().sum(1)
+            power = power + by_channel(want, axis).square().sum(1)
+        total += (error / power.where(power > 0, 1.0)).mean().item()
     return total
