@@ -14,7 +14,7 @@ from mmsf.quantization.rescaling import find_sites, keeps_outputs, rescale, resc
 
 # How much of the difference between an activation's channels moves into the weights.
 SHARES = (0.25, 0.5, 0.75, 1.0)
-# A channel that was hardly seen counts as this share of the largest one, so that it is not blown up.
+# A channel that was hardly seen counts as if it had this share of the largest one's size, so that it is not blown up.
 SMALLEST = 1e-2
 
 # Positional arguments of every run of a layer.
@@ -60,7 +60,9 @@ def equalise(
             if not keeps_outputs(network, site, run, raw):
                 continue
         candidates = _candidates(layers, inputs)
-        errors = {share: _error(layers, inputs, f, weight_range, activation_range) for share, f in candidates.items()}
+        rectified = [name in site.rectified for name in site.consumers]
+        ranges = weight_range, activation_range
+        errors = {share: _error(layers, rectified, inputs, f, *ranges) for share, f in candidates.items()}
         best = min(errors, key=errors.get)
         rescale(network, site, candidates[best])
         shares[site.producer] = best
@@ -108,17 +110,18 @@ def _candidates(layers: list[QuantizedLayer], inputs: list[Runs]) -> dict[float 
 
 def _error(
     layers: list[QuantizedLayer],
+    rectified: list[bool],
     inputs: list[Runs],
     factors: Tensor,
     weight_range: RangeEstimator,
     activation_range: RangeEstimator,
 ) -> float:
-    """Mean square error of the layers' outputs with ``factors``, of each channel in units of its float mean square.
+    """Mean square error of the layers' outputs, behind their ReLU if there is one, with ``factors``.
 
-    What leaves a head's last layer are numbers of different meaning and size.
+    Each channel counts in units of its float mean square: what leaves a head's last layer are numbers of different size.
     """
     total = 0.0
-    for layer, runs in zip(layers, inputs):
+    for layer, relu, runs in zip(layers, rectified, inputs):
         axis = channels_axis(layer)
         shape = [-1] if layer.weight.dim() == 2 else [-1, *[1] * (layer.weight.dim() - 2)]
         rescaled = [(args[0] / factors.view(shape), args[1:]) for args in runs]
@@ -134,7 +137,12 @@ def _error(
         for (x, rest), args in zip(rescaled, runs):
             want = layer.float_output(layer.weight, *args)
             got = layer.float_output(weight, layer.input_quantizer(x), *rest)
+            if relu:
+                want, got = want.relu(), got.relu()
             error = error + by_channel(got - want, axis).square().sum(1)
             power = power + by_channel(want, axis).square().sum(1)
-        total += (error / power.where(power > 0, 1.0)).mean().item()
+        if power.max() > 0:
+            # Behind a ReLU there are channels that are nearly always 0.
+            floor = power.max() * SMALLEST if relu else 0.0
+            total += (error / power.clamp(min=floor))[power > 0].mean().item()
     return total

@@ -24,11 +24,13 @@ class Site:
         producer: Name of the layer, or layer norm, whose output channels are divided.
         consumers: Names of the layers that alone read them; their input channels are multiplied.
         channels: How many.
+        rectified: Those of the consumers whose output goes through a ReLU and nowhere else.
     """
 
     producer: str
     consumers: tuple[str, ...]
     channels: int
+    rectified: frozenset[str] = frozenset()
 
 
 def rescale(network: QuantizedNetwork, site: Site, factors: Tensor) -> None:
@@ -116,6 +118,8 @@ class _Watch(TorchFunctionMode):
         self.makers: dict[int, str] = {}
         self.readers: dict[str, set[str | None]] = {}
         self.sources: dict[str, set[str | None]] = {}
+        self.outputs: dict[int, str] = {}
+        self.uses: dict[str, set[str]] = {}  # functions that read a layer's very output
         self._kept: list[Tensor] = []  # keeps tensors alive, so that an id names one tensor
         self._inside = 0
 
@@ -146,6 +150,7 @@ class _Watch(TorchFunctionMode):
         def leave(module: nn.Module, args: tuple, out: Tensor) -> None:
             self._inside -= 1
             self._make(out, name)
+            self.outputs[id(out)] = name
 
         return leave
 
@@ -157,13 +162,19 @@ class _Watch(TorchFunctionMode):
         maker = self.makers.get(id(tensor))
         if maker is not None:
             self.readers.setdefault(maker, set()).add(reader)
+        self._use(tensor, "another")
+
+    def _use(self, tensor: Tensor, function: str) -> None:
+        if id(tensor) in self.outputs:
+            self.uses.setdefault(self.outputs[id(tensor)], set()).add(function)
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         out = function(*args, **(kwargs or {}))
         if self._inside or not operands_of((out,)):  # asking for a size or a type is no use of the values
             return out
-        inputs = operands_of((*args, *(kwargs or {}).values()))
-        if inputs and getattr(function, "__name__", "") in _HOMOGENEOUS:
+        inputs, name = operands_of((*args, *(kwargs or {}).values())), getattr(function, "__name__", "")
+        if inputs and name in _HOMOGENEOUS:
+            self._use(inputs[0], name)
             if id(inputs[0]) in self.makers:
                 self._make(out, self.makers[id(inputs[0])])
             return out
@@ -182,7 +193,8 @@ class _Watch(TorchFunctionMode):
                 values, out = (f"{name}.{child}".lstrip(".") for child in ("v_proj", "out_proj"))
                 if {values, out} <= set(self.sources):
                     found[values] = (out,)
-        sites = [Site(maker, readers, self._channels(maker)) for maker, readers in found.items()]
+        rectified = frozenset(name for name, functions in self.uses.items() if functions <= {"relu", "relu_"})
+        sites = [Site(m, readers, self._channels(m), rectified.intersection(readers)) for m, readers in found.items()]
         return [site for site in sites if all(self._fits(site, self.modules[name]) for name in site.consumers)]
 
     def _channels(self, maker: str) -> int:

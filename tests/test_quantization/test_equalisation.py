@@ -106,7 +106,9 @@ def test_layers_keep_their_size_as_a_whole():
 
 
 def test_a_place_ends_where_something_else_reads_or_bends_it():
-    assert sites(quantized(Uneven())) == {"conv1": ("conv2",), "norm": ("one", "two")}
+    network = quantized(Uneven())
+    assert all(not site.rectified for site in find_sites(network, lambda: float_run(network)))
+    assert sites(network) == {"conv1": ("conv2",), "norm": ("one", "two")}
     # A ReLU alone knows no channel's size.
     assert "conv1" not in sites(quantized(Uneven(F.gelu)))
 
@@ -128,6 +130,12 @@ def test_in_the_toy_only_the_block_and_the_attentions_values_are_places():
         "block.conv1": ("block.conv2",),
         "attention.v_proj": ("attention.out_proj",),
     }
+
+
+def test_a_layer_before_a_relu_is_known():
+    network = quantized(nn.Sequential(*[m for c in (3, 4, 4) for m in (nn.Conv2d(c, 4, 1), nn.ReLU())]))
+    found = find_sites(network, lambda: float_run(network))
+    assert [(site.producer, site.rectified) for site in found] == [("0", {"2"}), ("2", {"4"})]
 
 
 @pytest.mark.parametrize(
