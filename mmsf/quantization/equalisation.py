@@ -98,7 +98,7 @@ def _candidates(layers: list[QuantizedLayer], inputs: list[Runs]) -> dict[float 
     A factor that all channels share changes no quantizer's error, but the sizes that learning rates were chosen for.
     """
     axis = channels_axis(layers[0])
-    activation = torch.stack([by_channel(args[0], axis).abs().amax(1) for args in inputs[0]]).amax(0)
+    activation = torch.stack([by_channel(args[0], axis).abs().amax(1) for runs in inputs for args in runs]).amax(0)
     weight = torch.stack([weights_by_input(layer).abs().amax(1) for layer in layers]).amax(0)
     ones = torch.ones_like(activation)
     if not activation.max() > 0 or not weight.max() > 0:
