@@ -25,7 +25,7 @@ from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
 # A layer's input has thousands of values a frame: a few frames show its channels.
-EQUALISATION_FRAMES = 16
+EQUALISATION_FRAMES = 32
 
 
 @LOOPS.register_module()

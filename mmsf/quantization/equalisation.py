@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.quantization.layers import QuantizedLayer
@@ -14,7 +14,7 @@ from mmsf.quantization.rescaling import find_sites, keeps_outputs, rescale, resc
 
 # How much of the difference between an activation's channels moves into the weights.
 SHARES = (0.25, 0.5, 0.75, 1.0)
-# A channel that was hardly seen counts as if it had this share of the largest one's size, so that it is not blown up.
+# The smallest size of a channel, as a share of the largest one's.
 SMALLEST = 1e-2
 
 # Positional arguments of every run of a layer.
@@ -56,10 +56,10 @@ def equalise(
     for site in sites:
         layers = [network.network.get_submodule(name) for name in site.consumers]
         with switched_off(quantizers):
-            inputs, raw = _inputs_of(layers, run)
+            inputs, spread, raw = _watched(network.network.get_submodule(site.producer), layers, run)
             if not keeps_outputs(network, site, run, raw):
                 continue
-        candidates = _candidates(layers, inputs)
+        candidates = _candidates(layers, inputs, spread)
         rectified = [name in site.rectified for name in site.consumers]
         ranges = weight_range, activation_range
         errors = {share: _error(layers, rectified, inputs, f, *ranges) for share, f in candidates.items()}
@@ -69,17 +69,23 @@ def equalise(
     return shares
 
 
-def _inputs_of(layers: list[QuantizedLayer], run: Callable[[], object]) -> tuple[list[Runs], object]:
-    """What every layer is called with in a run, and what the run returned."""
+def _watched(
+    producer: nn.Module, layers: list[QuantizedLayer], run: Callable[[], object]
+) -> tuple[list[Runs], Tensor, object]:
+    """What every layer is called with in a run, the spread of each channel (C,) where it is made, and what the run gave."""
     inputs: list[Runs] = [[] for _ in layers]
+    variances: list[Tensor] = []
+    axis = channels_axis(layers[0])
     handles = [
         layer.register_forward_pre_hook(lambda _, args, runs=runs: runs.append(args)) for layer, runs in zip(layers, inputs)
     ]
+    handles.append(producer.register_forward_hook(lambda _, args, out: variances.append(by_channel(out, axis).var(1))))
     try:
-        return inputs, run()
+        raw = run()
     finally:
         for handle in handles:
             handle.remove()
+    return inputs, torch.stack(variances).mean(0).sqrt(), raw
 
 
 def channels_axis(layer: QuantizedLayer) -> int:
@@ -92,13 +98,16 @@ def by_channel(x: Tensor, axis: int) -> Tensor:
     return x.movedim(axis, 0).flatten(1)
 
 
-def _candidates(layers: list[QuantizedLayer], inputs: list[Runs]) -> dict[float | None, Tensor]:
+def _candidates(layers: list[QuantizedLayer], inputs: list[Runs], spread: Tensor) -> dict[float | None, Tensor]:
     """Share -> factors (C,), their geometric mean 1; None -> ones.
 
+    A channel that a ReLU lets hardly anything through counts by its spread before. Blown up to what a few frames show of it,
+    it would take the range away from all the others on the first frame where it is alive.
     A factor that all channels share changes no quantizer's error, but the sizes that learning rates were chosen for.
     """
     axis = channels_axis(layers[0])
     activation = torch.stack([by_channel(args[0], axis).abs().amax(1) for runs in inputs for args in runs]).amax(0)
+    activation = torch.maximum(activation, spread)
     weight = torch.stack([weights_by_input(layer).abs().amax(1) for layer in layers]).amax(0)
     ones = torch.ones_like(activation)
     if not activation.max() > 0 or not weight.max() > 0:

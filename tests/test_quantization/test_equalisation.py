@@ -194,7 +194,22 @@ def test_channels_that_are_alike_stay_as_they_are():
             torch.testing.assert_close(value, before[name])
 
 
+def test_a_channel_that_is_dead_on_the_frames_seen_is_not_blown_up():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    with torch.no_grad():
+        network[0].bias[0] = 1.0 - network[0].weight[0].abs().sum() * IMAGES.abs().max()  # just below 0 all the time
+        network[0].weight[1].mul_(0.05)  # truly small
+        network[0].bias[1] = 0.05
+    one = quantized(network)
+    before = one.network[0].weight.detach().clone()
+    assert equalised(one)["0"] is not None
+    factors = (before / one.network[0].weight.detach()).flatten(1)[:, 0]
+    assert factors[0] > 0.3 * factors[2:].min()
+    assert factors[1] < 0.6 * factors[2:].min()
+
+
 def test_a_layer_that_sees_only_zeros_is_left_alone():
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1))
     nn.init.constant_(network[0].bias, -1e3)
-    assert equalised(quantized(network)) == {"0": None}
+    assert equalised(quantized(network))["0"] is None
