@@ -25,6 +25,7 @@ from mmsf.reconstruction import (
     UnitData,
     UnitTuner,
     find_units,
+    lane_gradients,
     normalise,
     record,
     squared_gradients,
@@ -51,6 +52,7 @@ class BlockwiseLoop(PTQLoop):
         reconstruction: Arguments of `ReconstructionSettings`.
         memory_mb: What a unit's inputs and outputs may take on the model's device, in megabytes; the rest goes to files in
             the work directory while the unit is tuned.
+        equalisation: As `PTQLoop`.
         curves: As `PTQLoop`.
         distortion: As `PTQLoop`.
 
@@ -67,11 +69,20 @@ class BlockwiseLoop(PTQLoop):
         activation_range: dict,
         reconstruction: dict,
         memory_mb: float = 4096,
+        equalisation: bool = False,
         curves: dict | None = None,
         distortion: dict | None = None,
     ) -> None:
         super().__init__(
-            runner, dataloader, 0, weight_range, activation_range, curves=curves, distortion=distortion, cost_samples=0
+            runner,
+            dataloader,
+            0,
+            weight_range,
+            activation_range,
+            equalisation=equalisation,
+            curves=curves,
+            distortion=distortion,
+            cost_samples=0,
         )
         if get_world_size() > 1:
             raise UserError("BlockwiseLoop tunes unit after unit in one process; start it without --launcher")
@@ -82,13 +93,21 @@ class BlockwiseLoop(PTQLoop):
         self.memory_mb = memory_mb
         network = self.model.quantized
         # Before a checkpoint of a stopped run is loaded, the weights are the float ones.
-        self.float_weights = {name: weight.detach().clone() for name, _, weight in network.quantized_weights()}
+        self.float_weights = self._present_weights()
         self.units = find_units(network, self._run_on_nothing, BLOCKS if self.settings.units == "block" else ())
         self.done = dict.fromkeys(STAGES, 0)
         self.has_final_ranges = False
         self.unit_errors: dict[str, dict[str, list[float]]] = {stage: {} for stage in STAGES}
         tuned = [(stage, unit) for stage in STAGES for unit in self.units if self._iterations(stage, unit)]
         self._max_iters = sum(self._iterations(stage, unit) for stage, unit in tuned)
+
+    def _present_weights(self) -> dict[str, Tensor]:
+        return {name: weight.detach().clone() for name, _, weight in self.model.quantized.quantized_weights()}
+
+    def equalise(self) -> None:
+        """As `PTQLoop`; the float network's weights are the rescaled ones from now on, as its biases are."""
+        super().equalise()
+        self.float_weights = self._present_weights()
 
     def _run_on_nothing(self, frames: int) -> dict[str, Tensor]:
         with torch.no_grad(), self.model.quantized.in_float(self.float_weights):
@@ -152,8 +171,8 @@ class BlockwiseLoop(PTQLoop):
         unit = self.units[number]
         folder = Path(self.runner.work_dir) / ".activations"
         with ActivationMemory(folder, self.memory_mb, self.model.head_weights.device) as memory:
-            data = self._data(stage, number, memory)
             seed = (self.runner.seed * len(STAGES) + STAGES.index(stage)) * 1_000_003 + number
+            data = self._data(stage, number, memory, torch.Generator().manual_seed(seed))
             device = self.model.head_weights.device
             tuner = UnitTuner(self.model.quantized, unit, data, self.settings, self._optimizer, seed, device)
             title = f"{stage}, unit {number + 1} of {len(self.units)}, {unit.name}"
@@ -173,15 +192,15 @@ class BlockwiseLoop(PTQLoop):
     def _optimizer(self, groups: list[dict]) -> Optimizer:
         return OPTIMIZERS.build(dict(self.runner.cfg.optim_wrapper.optimizer, params=groups))
 
-    def _data(self, stage: str, number: int, memory: ActivationMemory) -> UnitData:
-        """Run the network up to the unit, in float and as quantized so far."""
+    def _data(self, stage: str, number: int, memory: ActivationMemory, generator: torch.Generator) -> UnitData:
+        """Run the network up to the unit, in float and as quantized so far; ``generator`` is of the 'lanes' objective."""
         unit, network = self.units[number], self.model.quantized
         rounding = stage == "rounding"
         mixing = rounding and self.settings.keep_probability is not None
         keep = partial(Kept, joined=unit.joined, frames=len(self.frames), memory=memory)
         ins, outs = [call.inputs for call in unit.calls], [call.outputs for call in unit.calls]
         data = UnitData(len(self.frames), keep(ins), keep(outs), keep(ins) if mixing else None)
-        if rounding and self.settings.objective == "fisher":
+        if rounding and self.settings.objective != "mse":
             data.importance = keep(outs)
             later = [quantizer for other in self.units[number + 1 :] for quantizer in other.quantizers()]
         for batch in self.frames.batches():
@@ -197,8 +216,7 @@ class BlockwiseLoop(PTQLoop):
             if data.importance is not None:
                 with switched_off(later):
                     runs, raw = record(unit, run, to_the_end=True)
-                outputs = [tensor for _, tensors in runs for tensor in tensors]
-                squares = iter(squared_gradients(self._head_loss(kept, raw), outputs, len(images)))
+                squares = iter(self._importance(kept, raw, [t for _, tensors in runs for t in tensors], generator))
                 data.importance.append([next(squares) for _ in tensors] for _, tensors in runs)
         if data.importance is not None:
             normalise(data.importance)
@@ -207,6 +225,24 @@ class BlockwiseLoop(PTQLoop):
     def _images_and_target(self, batch: dict) -> tuple[Tensor, dict[str, Tensor]]:
         kept = self.model.kept_raw([sample.metainfo["calibration_index"] for sample in batch["data_samples"]])
         return self.preprocess(batch)["inputs"], kept
+
+    def _importance(
+        self, target: dict[str, Tensor], raw: dict[str, Tensor], outputs: list[Tensor], generator: torch.Generator
+    ) -> list[Tensor]:
+        """Weights of the errors of a unit's ``outputs``, on which the raw outputs depend; not normalised."""
+        if self.settings.objective == "fisher":
+            frames = len(next(iter(target.values())))
+            return squared_gradients(self._head_loss(target, raw), outputs, frames)
+        adapter = self.model.adapter
+        return lane_gradients(
+            adapter,
+            adapter.split(target),
+            adapter.split(raw),
+            outputs,
+            self.rule.match_distance,
+            self.settings.draws,
+            generator,
+        )
 
     def _head_loss(self, target: dict[str, Tensor], output: dict[str, Tensor]) -> Tensor:
         """The detector's own loss between float and quantized raw outputs, every head counting alike."""
@@ -218,6 +254,8 @@ class BlockwiseLoop(PTQLoop):
     def state_dict(self) -> dict:
         """As `PTQLoop`, and which units are done."""
         done = dict(done=dict(self.done), has_final_ranges=self.has_final_ranges, unit_errors=self.unit_errors)
+        if self.equalisation and self.has_ranges:
+            done["float_weights"] = self.float_weights
         return {**super().state_dict(), "reconstruction": done}
 
     def load_state_dict(self, state: dict) -> None:
@@ -225,3 +263,5 @@ class BlockwiseLoop(PTQLoop):
         super().load_state_dict(state)
         done = state["reconstruction"]
         self.done, self.has_final_ranges, self.unit_errors = done["done"], done["has_final_ranges"], done["unit_errors"]
+        device = self.model.head_weights.device
+        self.float_weights |= {name: weight.to(device) for name, weight in done.get("float_weights", {}).items()}

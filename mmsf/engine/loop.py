@@ -19,10 +19,13 @@ from mmsf.engine.validation import validate
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
-from mmsf.quantization import Bits, RangeEstimator, correcting_weights
+from mmsf.quantization import Bits, RangeEstimator, correcting_weights, equalise
 from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
+
+# A layer's input has thousands of values a frame: a few frames show its channels.
+EQUALISATION_FRAMES = 32
 
 
 @LOOPS.register_module()
@@ -36,6 +39,7 @@ class PTQLoop(BaseLoop):
         weight_range: Config of the range estimator of weights.
         activation_range: Config of the range estimator of activations.
         weight_correction: Correct norm and mean of the quantized weights, see `correcting_weights`.
+        equalisation: Rescale channels between layers before ranges are estimated, see `equalise`.
         curves: Arguments of `CurveSettings`.
         distortion: Arguments of `DistortionRule`.
         bit_planner: Arguments of `BitPlanner`, which gives the layers that move the lanes most more bits, under a budget.
@@ -60,6 +64,7 @@ class PTQLoop(BaseLoop):
         weight_range: dict,
         activation_range: dict,
         weight_correction: bool = False,
+        equalisation: bool = False,
         curves: dict | None = None,
         distortion: dict | None = None,
         bit_planner: dict | None = None,
@@ -74,7 +79,7 @@ class PTQLoop(BaseLoop):
         self._iter = 0
         self.weight_range: RangeEstimator = TASK_UTILS.build(weight_range)
         self.activation_range: RangeEstimator = TASK_UTILS.build(activation_range)
-        self.weight_correction = weight_correction
+        self.weight_correction, self.equalisation = weight_correction, equalisation
         self.curve_settings = CurveSettings(**(curves or {}))
         self.rule = DistortionRule(**(distortion or {}))
         self.bit_planner = None if bit_planner is None else BitPlanner(**bit_planner)
@@ -144,16 +149,10 @@ class PTQLoop(BaseLoop):
         if self._max_iters > 0:
             self.tune_from_ranges()
             self.evaluate("quantized")
-<<<<<<< HEAD
         else:
             for results in (self.stages, self.lanes, self.frame_scores):
                 if "calibrated" in results:
                     results["quantized"] = results["calibrated"]
-        self.runner.call_hook("after_train_epoch")
-=======
-        elif "calibrated" in self.stages:
-            self.stages["quantized"], self.lanes["quantized"] = self.stages["calibrated"], self.lanes["calibrated"]
->>>>>>> tuning
         self.runner.call_hook("after_train")
         return self.runner.model
 
@@ -167,6 +166,9 @@ class PTQLoop(BaseLoop):
 
     def estimate_ranges(self) -> None:
         """One float pass over the calibration frames, then every range."""
+        if self.equalisation:
+            with self.timed("equalisation"):
+                self.equalise()
         with self.timed("ranges"):
             histograms = self.observe()
             self.model.quantized.set_ranges(histograms, self.weight_range, self.activation_range)
@@ -178,6 +180,17 @@ class PTQLoop(BaseLoop):
                 for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "correction"):
                     self.model.quantized_raw(self.preprocess(batch)["inputs"])
         self.has_ranges = True
+
+    def equalise(self) -> None:
+        """Rescale channels between layers, as some of the calibration frames suggest."""
+        batches = list(self.frames.batches(list(range(min(EQUALISATION_FRAMES, len(self.frames))))))
+
+        def run() -> list[dict[str, torch.Tensor]]:
+            return [self.model.quantized_raw(self.preprocess(batch)["inputs"]) for batch in batches]
+
+        shares = equalise(self.model.quantized, run, self.weight_range, self.activation_range)
+        moved = ", ".join(f"{name} {share:g}" for name, share in shares.items() if share is not None)
+        self.runner.logger.info(f"equalisation: {len(shares)} places; share moved into the weights: {moved or 'none'}")
 
     def observe(self) -> dict[str, GrowingHistogram]:
         """Histograms of all activations over the calibration frames, without quantizers."""

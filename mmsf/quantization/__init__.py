@@ -1,6 +1,7 @@
 """Quantizers, range estimators, layer wrapping, batch-norm folding, bit plans and profiles."""
 
 from mmsf.quantization.correction import correcting_weights
+from mmsf.quantization.equalisation import equalise
 from mmsf.quantization.network import QuantizationSettings, QuantizedNetwork
 from mmsf.quantization.plan import Bits
 from mmsf.quantization.profiles import PROFILES, Profile
@@ -34,5 +35,6 @@ __all__ = [
     "RandomDropping",
     "RangeEstimator",
     "correcting_weights",
+    "equalise",
     "switched_off",
 ]

@@ -3,7 +3,7 @@
 from mmsf.reconstruction.activations import ActivationMemory, Kept, record
 from mmsf.reconstruction.decoded import DecodedLaneLoss
 from mmsf.reconstruction.hint import FeatureHint
-from mmsf.reconstruction.importance import normalise, squared_gradients
+from mmsf.reconstruction.importance import lane_gradients, normalise, squared_gradients
 from mmsf.reconstruction.selective_focus import SelectiveFocusLoss
 from mmsf.reconstruction.settings import ReconstructionSettings
 from mmsf.reconstruction.tuning import UnitData, UnitTuner
@@ -20,6 +20,7 @@ __all__ = [
     "UnitData",
     "UnitTuner",
     "find_units",
+    "lane_gradients",
     "normalise",
     "record",
     "squared_gradients",

@@ -13,7 +13,9 @@ class ReconstructionSettings:
         units: 'layer' (AdaRound) or 'block' (BRECQ, QDrop).
         iterations: Of each unit's rounding.
         batch_size: Frames of a mini-batch.
-        objective: 'mse', or 'fisher': errors are weighted by squared gradients of the detector's own loss (BRECQ).
+        objective: 'mse'; 'fisher': errors are weighted by squared gradients of the detector's own loss (BRECQ); or 'lanes':
+            by how much they move the decoded lanes, see `lane_gradients`.
+        draws: With 'lanes': backward passes a batch.
         keep_probability: Share of elements that are quantized while a unit is tuned, the others are float (QDrop: 0.5, and
             1 for all of them); activation scales are tuned along. None leaves activations in float until all weights are
             rounded, as AdaRound and BRECQ do; their ranges are estimated then.
@@ -33,6 +35,7 @@ class ReconstructionSettings:
     iterations: int = 20000
     batch_size: int = 32
     objective: str = "mse"
+    draws: int = 4
     keep_probability: float | None = None
     rounding_weight: float = 0.01
     warm_up: float = 0.2
@@ -42,11 +45,13 @@ class ReconstructionSettings:
     scale_power: float = 2.4
 
     def __post_init__(self) -> None:
-        for name, known in (("units", ("layer", "block")), ("objective", ("mse", "fisher"))):
+        for name, known in (("units", ("layer", "block")), ("objective", ("mse", "fisher", "lanes"))):
             if getattr(self, name) not in known:
                 raise UserError(f"reconstruction: {name} must be {' or '.join(known)}; got {getattr(self, name)!r}")
-        if self.iterations < 1 or self.batch_size < 1 or self.scale_iterations < 0:
-            raise UserError("reconstruction: iterations and batch_size must be at least 1, scale_iterations not negative")
+        if min(self.iterations, self.batch_size, self.draws) < 1 or self.scale_iterations < 0:
+            raise UserError(
+                "reconstruction: iterations, batch_size and draws must be at least 1, scale_iterations not negative"
+            )
         if self.keep_probability is not None and not 0 < self.keep_probability <= 1:
             raise UserError(f"reconstruction: keep_probability must lie in (0, 1]; got {self.keep_probability}")
         if not 0 <= self.warm_up < 1:

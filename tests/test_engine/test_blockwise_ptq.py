@@ -16,6 +16,7 @@ from mmsf.engine.ptq import quantize
 from mmsf.engine.quantized_file import read_quantized
 from mmsf.errors import UserError
 from mmsf.reconstruction import ActivationMemory
+from mmsf.registry import MODELS
 
 PRESETS = ROOT / "configs" / "_base_" / "ptq"
 METHODS = ("adaround", "brecq", "qdrop")
@@ -25,6 +26,8 @@ CONFIGS = {
 }
 NO_EVALUATION = dict(val_cfg=None, val_dataloader=None, val_evaluator=None)
 FISHER = dict(train_cfg__reconstruction__objective="fisher")
+LANES = dict(train_cfg__reconstruction__objective="lanes", train_cfg__reconstruction__draws=2)
+EQUALISED = dict(train_cfg__equalisation=True)
 SMALL = {"condlane": small_condlane.SMALL, "scnn": small_segmentation.SMALL}
 SIZE = {"condlane": small_condlane.INPUT_SIZE, "scnn": small_segmentation.INPUT_SIZE}
 
@@ -82,6 +85,7 @@ def assert_same_bits(one: dict, other: dict) -> None:
     ("family", "method", "further"),
     [
         ("scnn", "adaround", {}),
+        ("scnn", "qdrop", LANES),
         ("condlane", "brecq", FISHER),
         ("condlane", "qdrop", {}),
         ("condlane", "adaround", dict(train_cfg__reconstruction__keep_probability=0.5)),
@@ -145,6 +149,33 @@ def test_stopped_and_resumed_ends_with_the_same_bits(method, stage, unit, whole,
     assert runner.train_loop.iter == runner.train_loop.max_iters
 
 
+def test_an_equalised_run_that_is_stopped_and_resumed_ends_with_the_same_bits(few_roads, tmp_path, monkeypatch):
+    further = {**EQUALISED, **LANES, **NO_EVALUATION}
+    runner = run("scnn", "qdrop", few_roads, tmp_path / "whole", **further)
+    whole = runner.train_loop
+    plain = dict(MODELS.build(runner.cfg.model).quantized.layer_quantizers())
+    assert any(not torch.equal(weight, plain[name].weight) for name, weight in whole.float_weights.items())
+    # The targets of the units are those of the float model.
+    images = torch.rand(2, 3, *SIZE["scnn"])
+    with torch.no_grad(), whole.model.quantized.in_float(whole.float_weights):
+        for name, value in whole.model.quantized_raw(images).items():
+            want = whole.model.float_raw(images)[name]
+            torch.testing.assert_close(value, want, rtol=1e-3, atol=1e-4 * want.abs().max().item())
+    original = BlockwiseLoop._tune_unit
+
+    def stopped(loop, stage, number, progress):
+        if number == 5:
+            raise KeyboardInterrupt
+        original(loop, stage, number, progress)
+
+    monkeypatch.setattr(BlockwiseLoop, "_tune_unit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run("scnn", "qdrop", few_roads, tmp_path / "stopped", **further)
+    monkeypatch.undo()
+    run("scnn", "qdrop", few_roads, tmp_path / "stopped", resume=True, **further)
+    assert_same_bits(state(tmp_path / "stopped"), state(tmp_path / "whole"))
+
+
 def test_activations_in_files_give_the_same_bits(few_roads, tmp_path):
     for memory_mb in (4096, 0):
         run("scnn", "qdrop", few_roads, tmp_path / str(memory_mb), train_cfg__memory_mb=memory_mb, **NO_EVALUATION)
@@ -158,7 +189,7 @@ def test_the_importance_of_a_frame_does_not_depend_on_its_batch(few_roads, tmp_p
     rows = []
     for loop.frames.batch_size in (2, 5):
         memory = ActivationMemory(tmp_path / "activations", 100, torch.device("cpu"))
-        rows.append(loop._data("rounding", number, memory).importance.calls[0][0].rows)
+        rows.append(loop._data("rounding", number, memory, torch.Generator()).importance.calls[0][0].rows)
     torch.testing.assert_close(rows[0], rows[1], rtol=1e-3, atol=1e-5)
     assert rows[0].mean().item() == pytest.approx(1.0, rel=1e-4)
     assert rows[0].std() > 1

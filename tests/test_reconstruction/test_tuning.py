@@ -203,8 +203,9 @@ def test_importance_has_a_mean_of_one_and_weighs_errors(tmp_path):
     ("settings", "message"),
     [
         (dict(units="stage"), "layer or block"),
-        (dict(objective="kl"), "mse or fisher"),
+        (dict(objective="kl"), "mse or fisher or lanes"),
         (dict(iterations=0), "at least 1"),
+        (dict(draws=0), "and draws must be at least 1"),
         (dict(keep_probability=0.0), r"\(0, 1\]"),
         (dict(warm_up=1.0), r"\[0, 1\)"),
     ],
