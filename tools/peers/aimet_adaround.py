@@ -20,7 +20,7 @@ except RuntimeError:
 from aimet_torch._base.adaround.adaround_optimizer import BATCH_SIZE, AdaroundOptimizer
 from aimet_torch.adaround.adaround_weight import Adaround, AdaroundParameters
 from aimet_torch.common.defs import QuantScheme
-from aimet_torch.common.quantsim_config.config_utils import get_path_for_per_channel_config
+from aimet_torch.nn import QuantizationMixin
 from aimet_torch.quantization.affine import QuantizeDequantize
 from aimet_torch.quantization.encoding_analyzer import SqnrEncodingAnalyzer
 
@@ -34,6 +34,8 @@ def main() -> None:
     torch.manual_seed(0)
     job = Job(sys.argv[1])
     loader = job.loader(BATCH_SIZE)
+    # Losses, position embeddings: nothing that has a weight to tune.
+    QuantizationMixin.ignore_unknown_modules()
     job.report_each(AdaroundOptimizer, "adaround_module")
     parameters = AdaroundParameters(
         loader, len(loader), default_num_iterations=job.iterations, forward_fn=lambda model, images: model(images)
@@ -47,7 +49,7 @@ def main() -> None:
             filename_prefix="adaround",
             default_param_bw=job.bits.weight,
             default_quant_scheme=QuantScheme.post_training_tf_enhanced,
-            default_config_file=get_path_for_per_channel_config(),
+            default_config_file="default",  # weights per output channel
         )
     encodings = json.loads((job.folder / "adaround.encodings").read_text())["param_encodings"]
     limit = 2 ** (job.bits.weight - 1)
