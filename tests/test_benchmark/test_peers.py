@@ -1,15 +1,17 @@
 """The comparison with other packages, all of it but these packages: a stand-in of ours leaves the file that they leave."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from test_benchmark.nearest_peer import SCALE, ZERO_POINT, Affine, Job, leave
 
 from mmsf.benchmark.comparison import Comparison, markdown
 from mmsf.benchmark.environments import environment, run_script
-from mmsf.benchmark.peers import build_loop, put_activations, put_weights, read_weights, score, write_job
+from mmsf.benchmark.peers import PEERS, Peer, build_loop, put_activations, put_weights, read_weights, score, write_job
 from mmsf.datasets.synthetic import write_dataset
 from mmsf.engine.evaluate import evaluate
 from mmsf.engine.ptq import ptq_config
@@ -51,46 +53,16 @@ def cfg(roads):
 
 
 @pytest.fixture(scope="module")
-def exchange():
-    """The module that the peers' scripts share."""
-    sys.path.insert(0, str(ROOT / "tools" / "peers"))
-    import exchange
-
-    yield exchange
-    sys.path.remove(str(ROOT / "tools" / "peers"))
-
-
-@pytest.fixture(scope="module")
-def job(exchange, cfg, tmp_path_factory):
+def job(cfg, tmp_path_factory) -> Job:
     folder = tmp_path_factory.mktemp("peer")
     write_job(folder, cfg, iterations=7)
-    return exchange.Job(folder)
-
-
-class Affine(torch.nn.Module):
-    """A quantizer of activations as a peer would have it: unsigned integers, written another way than mmsf's."""
-
-    def __init__(self, bits: int, scale: float, zero_point: float) -> None:
-        super().__init__()
-        self.bits, self.scale, self.zero_point = bits, torch.tensor(scale), torch.tensor(zero_point)
-
-    def forward(self, x):
-        integers = (x / self.scale).round() + self.zero_point
-        return (integers.clamp(0, 2**self.bits - 1) - self.zero_point) * self.scale
+    return Job(folder)
 
 
 @pytest.fixture(scope="module")
 def left(job) -> Path:
-    """The file of a peer that rounds to nearest with min-max scales, one layer left out."""
-    weights = {}
-    for name, layer in list(job.layers.items())[1:]:
-        scale = (
-            layer.weight.detach().flatten(1).abs().amax(1).clamp(min=1e-8).view(-1, *[1] * (layer.weight.dim() - 1)) / 127
-        )
-        weights[name] = (layer.weight / scale).round() * scale, scale
-    quantizers = {name: Affine(8, 0.125, 100.0) for name in [*job.layers, *job.operands]}
-    job.seconds["tuning"] = 1.5
-    job.save(weights, {n: (q, q.scale, q.zero_point) for n, q in quantizers.items()}, ["numpy"], 7, 2, ["made here"])
+    """The file of a peer that rounds to nearest, one layer left out."""
+    leave(job)
     return job.folder / "weights.pth"
 
 
@@ -113,16 +85,16 @@ def test_the_job_holds_the_folded_network_and_every_place_of_the_plan(job, netwo
         assert torch.equal(layer.weight, job.layers[name].weight)
 
 
-def test_a_job_whose_float_outputs_differ_is_refused(exchange, job, tmp_path):
+def test_a_job_whose_float_outputs_differ_is_refused(job, tmp_path):
     content = torch.load(job.folder / "job.pth", weights_only=True)
     content["float_outputs"][0] = content["float_outputs"][0] * 1.001
     torch.save(content, tmp_path / "job.pth")
     with pytest.raises(SystemExit, match="the float network's outputs differ"):
-        exchange.Job(tmp_path)
+        Job(tmp_path)
 
 
 def test_a_peer_s_quantizer_with_another_grid_is_refused(job):
-    other = Affine(8, 0.125, 100.0)
+    other = Affine(8)
     with pytest.raises(SystemExit, match=r"conv1: the peer's quantizer and mmsf's with its scale differ in \d"):
         job.save({}, {"conv1": (other, torch.tensor(0.126), other.zero_point)}, [], 1, 1, [])
 
@@ -140,7 +112,7 @@ def test_the_peer_s_weights_and_scales_are_what_the_network_runs_with(left, netw
             torch.testing.assert_close(layer.weight_quantizer.scale, expected)
     assert put_activations(network, content) == []
     for _, quantizer in network.activation_quantizers():
-        assert (quantizer.scale.item(), quantizer.zero_point.item()) == (0.125, 100.0)
+        assert (quantizer.scale.item(), quantizer.zero_point.item()) == (SCALE, ZERO_POINT)
     del content["activations"]["class_embed"]
     assert put_activations(network, content) == ["class_embed"]
 
@@ -246,3 +218,46 @@ def test_the_tool_ends_with_status_2_where_the_checkpoint_is_missing(tmp_path, r
     assert process.returncode == 2
     assert process.stderr.splitlines()[-1].startswith("error: ")
     assert "checkpoint absent.pth is not there" in process.stderr
+
+
+@pytest.mark.slow
+def test_a_comparison_runs_through_and_does_nothing_twice(roads, tmp_path, monkeypatch):
+    monkeypatch.setitem(PEERS, "nearest", Peer("Nearest", "../../tests/test_benchmark/nearest_peer.py", ()))
+    python = tmp_path / "environments" / "nearest" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    comparison = Comparison(
+        CONFIG,
+        str(CHECKPOINT),
+        "W8A8",
+        ROOT,
+        tmp_path,
+        ["nearest"],
+        iterations=1,
+        data_root=str(roads / "test"),
+        calibration_root=[str(roads / "train")],
+    )
+    requirements = "".join(" ".join(row) + "\n" for row in comparison._requirements("nearest"))
+    (python.parents[1] / "requirements.txt").write_text(requirements)
+    said = []
+    text = comparison.run(said.append)
+    assert "  rounding" in said
+    content = json.loads((tmp_path / "comparison.json").read_text())
+    assert [(row["method"], row["ranges"]) for row in content["rows"]] == [
+        ("float", None),
+        ("mmsf, nearest", "mmsf"),
+        ("mmsf AdaRound", "mmsf"),
+        ("Nearest", "mmsf"),
+        ("Nearest", "its own"),
+    ]
+    assert [row.get("iterations") for row in content["rows"]] == [None, None, 1, 1, 1]
+    assert content["frames"] == {"calibration": 4, "evaluation": 4}
+    assert content["peers"]["nearest"]["differences"] == [
+        "made by a stand-in",
+        "not tuned, rounded to nearest by mmsf: backbone.conv1",
+    ]
+    assert text == (tmp_path / "comparison.md").read_text()
+    said.clear()
+    assert comparison.run(said.append) == text
+    assert said == []
