@@ -121,9 +121,10 @@ class Comparison:
             log = folder / "console.log"
             say(f"{peer.title}: running, log in {log}")
             write_job(folder, self.cfg, self.iterations)
-            paths = os.pathsep.join([str(self.root), *filter(None, [os.environ.get("PYTHONPATH")])])
+            # A peer's network stays on the processor, where its float outputs are checked.
+            variables = {**os.environ, "PYTHONPATH": str(self.root), "CUDA_VISIBLE_DEVICES": ""}
             command = [str(python), "-u", "-W", "ignore", str(scripts / peer.script), str(folder)]
-            if error := run_script(command, log, say, env={**os.environ, "PYTHONPATH": paths}):
+            if error := run_script(command, log, say, env=variables):
                 raise UserError(f"{peer.title} failed: {error} (its log is {log})")
         if not _read(folder / SCORES):
             say(f"{peer.title}: evaluating")

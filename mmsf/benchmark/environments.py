@@ -23,7 +23,7 @@ def environment(folder: str | Path, requirements: Sequence[Sequence[str]], say: 
         Its Python.
 
     Raises:
-        UserError: pip failed; the message has its last line.
+        UserError: It cannot be made, or pip failed; the message has pip's last error.
     """
     folder = Path(folder)
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
@@ -32,7 +32,10 @@ def environment(folder: str | Path, requirements: Sequence[Sequence[str]], say: 
         return python
     say(f"making an environment in {folder}; pip's log is {folder / 'pip.log'}")
     stamp.unlink(missing_ok=True)
-    venv.create(folder, clear=True, with_pip=True)
+    try:
+        venv.create(folder, clear=True, with_pip=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(f"no virtual environment can be made in {folder}: {error}") from error
     for row in requirements:
         _pip(python, row, folder / "pip.log", say)
     with whole_or_absent(stamp) as temporary:

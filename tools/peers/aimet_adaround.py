@@ -1,5 +1,6 @@
 """AIMET's AdaRound on the network of a job: ``python aimet_adaround.py FOLDER`` in an environment with aimet-torch."""
 
+import copy
 import json
 import sys
 from contextlib import ExitStack
@@ -42,7 +43,7 @@ def main() -> None:
     )
     with job.timed("tuning"):
         tuned = Adaround.apply_adaround(
-            job.network,
+            without_hooks(job.network),
             job.images[:1],
             parameters,
             path=str(job.folder),
@@ -77,6 +78,16 @@ def main() -> None:
         min(BATCH_SIZE, len(job.images)),
         DIFFERENCES,
     )
+
+
+def without_hooks(network: torch.nn.Module) -> torch.nn.Module:
+    """A copy without mmsf's hooks, which say where products of activations are: AIMET copies some of them and some not."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        module._forward_hooks.clear()
+        module._forward_hooks_always_called.clear()
+        module._forward_pre_hooks.clear()
+    return network
 
 
 def activation_quantizers(job: Job) -> dict[str, QuantizeDequantize]:
