@@ -168,7 +168,8 @@ def _evaluate(loop: PTQLoop, cfg: Config, folder: str | Path, stage: str) -> dic
 
 
 def build_loop(cfg: Config, folder: str | Path) -> PTQLoop:
-    """The loop of a PTQ config, its model built, nothing run; ``folder`` is its work directory."""
+    """The loop of a PTQ config, its model built, nothing run; ``folder`` is its work directory. It logs errors only."""
     cfg = copy.deepcopy(cfg)
+    cfg.log_level = "ERROR"
     cfg.work_dir, cfg.resume, cfg.load_from = str(folder), False, None
     return Runner.from_cfg(cfg).train_loop
