@@ -246,7 +246,7 @@ def test_a_comparison_runs_through_and_does_nothing_twice(roads, tmp_path, monke
     content = json.loads((tmp_path / "comparison.json").read_text())
     assert [(row["method"], row["ranges"]) for row in content["rows"]] == [
         ("float", None),
-        ("mmsf, nearest", "mmsf"),
+        ("mmsf, rounded to nearest", "mmsf"),
         ("mmsf AdaRound", "mmsf"),
         ("Nearest", "mmsf"),
         ("Nearest", "its own"),
