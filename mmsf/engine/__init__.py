@@ -4,6 +4,7 @@ from mmsf.engine import storage
 from mmsf.engine.analysis_hook import AnalysisHook
 from mmsf.engine.blockwise_loop import BlockwiseLoop
 from mmsf.engine.loop import PTQLoop
+from mmsf.engine.qat_loop import QATLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
 from mmsf.engine.sensitivity_hook import SensitivityHook
@@ -14,6 +15,7 @@ __all__ = [
     "AnalysisHook",
     "BlockwiseLoop",
     "PTQLoop",
+    "QATLoop",
     "QuantWrapper",
     "RelativeRateConstructor",
     "ResultHook",

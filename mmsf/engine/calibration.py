@@ -7,6 +7,7 @@ from mmdet.structures import DetDataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mmsf.engine.order import EndlessOrder
 from mmsf.errors import UserError
 
 
@@ -67,12 +68,6 @@ class CalibrationFrames:
 
         It depends on nothing but its arguments, so that a resumed run sees the same batches.
         """
+        order = EndlessOrder(len(self), seed)
         positions = range(iteration * self.batch_size, (iteration + 1) * self.batch_size)
-        orders = {}
-        index = []
-        for position in positions:
-            epoch, place = divmod(position, len(self))
-            if epoch not in orders:
-                orders[epoch] = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
-            index.append(int(orders[epoch][place]))
-        return self.batch(index)
+        return self.batch([order[position] for position in positions])

@@ -13,6 +13,7 @@ from mmsf.quantization.ranges import (
     OMSERange,
     PercentileRange,
     RangeEstimator,
+    ThreeSigmaRange,
 )
 from mmsf.quantization.rounding import AdaRound
 
@@ -33,6 +34,7 @@ __all__ = [
     "QuantizerSettings",
     "RandomDropping",
     "RangeEstimator",
+    "ThreeSigmaRange",
     "correcting_weights",
     "switched_off",
 ]

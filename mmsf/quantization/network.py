@@ -30,6 +30,8 @@ class QuantizationSettings:
         scheme: 'strict' (every layer at these bits) or 'customary' (first layer, last layer of each head at 8).
         profile: Name of the placement profile.
         learn_activation_scale: Activation scales are tuned with the weights (LSQ).
+        learn_weight_scale: So are the weights' scales.
+        learn_offset: So are the activations' zero points (LSQ+).
         overrides: Layer name or pattern -> bits ('w8a8', 'float', [8, 4]).
     """
 
@@ -37,6 +39,8 @@ class QuantizationSettings:
     scheme: str = "strict"
     profile: str = "academic"
     learn_activation_scale: bool = False
+    learn_weight_scale: bool = False
+    learn_offset: bool = False
     overrides: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,7 +104,8 @@ class QuantizedNetwork(nn.Module):
             weight = activation = None
             if bits.weight is not None:
                 axis = output_channel_axis(layer)
-                weight = Quantizer(self.profile.weight_settings(bits.weight, axis), layer.weight.shape[axis])
+                chosen = self.profile.weight_settings(bits.weight, axis, self.settings.learn_weight_scale)
+                weight = Quantizer(chosen, layer.weight.shape[axis])
             if bits.activation is not None:
                 activation = Quantizer(self._activation(bits.activation))
             parent, _, child = name.rpartition(".")
@@ -111,7 +116,7 @@ class QuantizedNetwork(nn.Module):
         return QuantizedCall([None if bits is None else Quantizer(self._activation(bits)) for _ in range(operands)])
 
     def _activation(self, bits: int):
-        return self.profile.activation_settings(bits, self.settings.learn_activation_scale)
+        return self.profile.activation_settings(bits, self.settings.learn_activation_scale, self.settings.learn_offset)
 
     def _report_the_rest(self, followed: Followed) -> None:
         swapped = {name for name, m in self.network.named_modules() if isinstance(m, QuantizedLayer)}
@@ -250,6 +255,13 @@ class QuantizedNetwork(nn.Module):
         """Set the ranges of activations alone."""
         for name, quantizer in self.activation_quantizers():
             activation_range.set_activation_range(quantizer, histograms[name])
+
+    def settle(self) -> None:
+        """Set learned scales and zero points to the values they act with, see `Quantizer.settle`."""
+        for _, quantizer, _ in self.quantized_weights():
+            quantizer.settle()
+        for _, quantizer in self.activation_quantizers():
+            quantizer.settle()
 
     def share_by_bits(self) -> dict[str, float]:
         """Share of the multiply-accumulates by 'weight bits/activation bits'; a product of activations counts them twice."""

@@ -90,7 +90,9 @@ def _subtitle(summary: Mapping[str, Any]) -> str:
     frames = summary.get("frames") or {}
     parts = [f"preset {summary['preset']}"] if summary.get("preset") else []
     parts += [f"profile {summary['profile']}"] if summary.get("profile") else []
-    parts += [f"{number(frames[kind])} {kind} frames" for kind in ("calibration", "evaluation") if frames.get(kind)]
+    parts += [
+        f"{number(frames[kind])} {kind} frames" for kind in ("calibration", "labelled", "evaluation") if frames.get(kind)
+    ]
     return " · ".join(parts)
 
 
