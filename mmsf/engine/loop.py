@@ -148,6 +148,7 @@ class PTQLoop(BaseLoop):
         self.evaluate("calibrated")
         if self._max_iters > 0:
             self.tune_from_ranges()
+            self.model.quantized.settle()
             self.evaluate("quantized")
         elif "calibrated" in self.stages:
             self.stages["quantized"], self.lanes["quantized"] = self.stages["calibrated"], self.lanes["calibrated"]

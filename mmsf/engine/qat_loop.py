@@ -86,7 +86,6 @@ class QATLoop(PTQLoop):
         with self.timed("tuning"):
             for batch in self.labelled.batches(self._iter, self._max_iters):
                 self.run_iter(batch)
-        self.model.quantized.settle()
 
 
 def share_of_schedule(schedule: dict, share: float, iterations_of_an_epoch: int) -> int:

@@ -42,7 +42,7 @@ def detector(tmp_path_factory) -> tuple[Path, Path]:
         options[f"{loader}.dataset.pipeline.0.scale"] = small_condlane.INPUT_SIZE[::-1]
         options |= {f"{loader}.batch_size": BATCH, f"{loader}.num_workers": 0, f"{loader}.persistent_workers": False}
     cfg.merge_from_dict(options | {"input_size": small_condlane.INPUT_SIZE})
-    assert {"RandomFlip", "PhotometricJitter"} <= {step.type for step in cfg.train_dataloader.dataset.pipeline}
+    assert {"RandomAffine", "PhotometricJitter"} <= {step.type for step in cfg.train_dataloader.dataset.pipeline}
     cfg.dump(folder / "small.py")
     torch.save({"state_dict": small_condlane.small().state_dict()}, folder / "small.pth")
     return folder / "small.py", folder / "small.pth"
@@ -176,7 +176,7 @@ def test_float_weights_alone_do_not_start_a_float_training(detector, tmp_path):
         ({"train_cfg.max_iters": 0}, "at least 1"),
         ({"train_cfg.schedule_share": 0.0}, "positive"),
         ({"train_cfg.labelled_dataloader": None}, "labelled_dataloader"),
-        ({"model.loss": {"type": "SelectiveFocusLoss"}}, "model.loss=None"),
+        ({"model.loss": {"type": "SelectiveFocusLoss", "_delete_": True}}, "model.loss=None"),
         ({"model.detector.loss": None}, "no loss"),
         ({"model.quantizer.learn_activation_scale": False}, "learn_activation_scale"),
     ],
@@ -239,7 +239,7 @@ def test_the_data_root_moves_training_frames_of_the_same_data_set_only():
 
 def test_a_float_config_without_a_training_split_is_refused(detector, tmp_path):
     cfg = Config.fromfile(detector[0])
-    del cfg["train_dataloader"]
+    cfg._cfg_dict.pop("train_dataloader")
     cfg.dump(tmp_path / "config.py")
     with pytest.raises(UserError, match="train_dataloader"):
         with_preset(tmp_path / "config.py", "lsq-plus", "w4a4", PRESETS)
