@@ -1,37 +1,56 @@
-"""Train a float detector."""
+"""Train a float detector; or, with --preset and the float weights, train its quantized copy with labels.
+
+python tools/train.py configs/lstr/lstr_tiny_synthetic.py
+python tools/train.py configs/lstr/lstr_tiny_synthetic.py --preset lsq-plus --bits w4a4 --checkpoint FLOAT.pth
+"""
 
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmsf.cli import run
-from mmsf.engine.config import apply_options, read_config, set_roots
+import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
+from mmsf.cli import add_quantization_arguments, run
+from mmsf.engine.config import apply_options, is_ptq, read_config, set_roots
+from mmsf.engine.ptq import quantize
+from mmsf.errors import UserError
+
+PRESETS = Path(__file__).resolve().parent.parent / "configs" / "_base_" / "ptq"
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", metavar="CONFIG", help="float config, such as configs/lstr/lstr_tiny_synthetic.py")
-    parser.add_argument("--work-dir", help="folder for logs and checkpoints; default work_dirs/<name of the config>")
-    parser.add_argument("--data-root", help="folder of the data set, for every dataloader and evaluator")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work dir")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_quantization_arguments(parser, "work_dirs/<config>")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work directory")
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="starter of several processes"
     )
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="settings that replace the config's, key=value")
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    config = read_config(arguments.config)
-    apply_options(config, arguments.cfg_options or {})
+def train_float(config: Config, arguments: argparse.Namespace) -> None:
+    """Train the float detector of a config."""
+    if arguments.checkpoint is not None or arguments.calibration_root is not None:
+        raise UserError("--checkpoint and --calibration-root are for quantization: give --preset lsq-plus --bits wXaY too")
+    apply_options(config, arguments.options)
     set_roots(config, arguments.data_root, None)
     config.work_dir = arguments.work_dir or f"work_dirs/{Path(arguments.config).stem}"
     config.resume = arguments.resume
     config.launcher = arguments.launcher
     Runner.from_cfg(config).train()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    given = vars(arguments)
+    del given["local_rank"]  # for the launcher, which passes it in the environment as well
+    config = read_config(arguments.config)
+    if is_ptq(config) or arguments.preset is not None or arguments.bits is not None:
+        quantize(**given, presets=PRESETS)
+    else:
+        train_float(config, arguments)
 
 
 if __name__ == "__main__":

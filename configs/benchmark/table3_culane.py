@@ -1,4 +1,5 @@
 # The paper's Table 3: time against QDrop and LSQ+ on CULane. Needs data/culane and checkpoints/{condlanenet,resa}-small.pth.
+# LSQ+ trains on CULane's labelled training split, as long as the float network: the paper does not say how long it did.
 _base_ = ["../_base_/benchmark/culane.py"]
 
 title = "Table 3: time on CULane"

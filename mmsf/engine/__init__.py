@@ -8,6 +8,7 @@ from mmsf.engine.dropping_hook import DroppingHook
 from mmsf.engine.hint_hook import HintHook
 from mmsf.engine.inferencer import LaneInferencer
 from mmsf.engine.loop import PTQLoop
+from mmsf.engine.qat_loop import QATLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
 from mmsf.engine.rounding_hook import RoundingHook
@@ -23,6 +24,7 @@ __all__ = [
     "HintHook",
     "LaneInferencer",
     "PTQLoop",
+    "QATLoop",
     "QuantWrapper",
     "RelativeRateConstructor",
     "ResultHook",

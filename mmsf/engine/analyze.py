@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmsf.engine.ptq import complete, read_ptq, run_name
+from mmsf.errors import UserError
 
 # What a PTQ config says of its loop that means something without tuning.
 _KEPT = ("weight_range", "activation_range", "curves", "distortion")
@@ -34,6 +35,8 @@ def analyze_sensitivity(
         UserError: A wrong argument, config or file.
     """
     cfg = read_ptq(config, preset, bits, presets)
+    if cfg.model.loss is None:
+        raise UserError(f"preset {preset!r} has no loss that compares heads; give another one for an analysis")
     _only_analyze(cfg)
     complete(cfg, **arguments)
     cfg.work_dir = work_dir or str(Path("work_dirs") / f"{run_name(config, preset, bits)}_sensitivity")

@@ -7,6 +7,7 @@ from mmdet.structures import DetDataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mmsf.engine.order import EndlessOrder
 from mmsf.errors import UserError
 
 
@@ -71,13 +72,6 @@ class CalibrationFrames:
 
         It depends on nothing but its arguments, so that a resumed run sees the same batches.
         """
+        order = EndlessOrder(len(self.tuned), seed)
         positions = range(iteration * self.batch_size, (iteration + 1) * self.batch_size)
-        orders = {}
-        index = []
-        for position in positions:
-            epoch, place = divmod(position, len(self.tuned))
-            if epoch not in orders:
-                generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-                orders[epoch] = torch.randperm(len(self.tuned), generator=generator)
-            index.append(self.tuned[int(orders[epoch][place])])
-        return self.batch(index)
+        return self.batch([self.tuned[order[position]] for position in positions])

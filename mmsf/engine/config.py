@@ -74,7 +74,19 @@ def with_preset(float_config: str | Path, preset: str, bits: str, presets: Path)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{Path(float_config).stem}_{name}.py"
         path.write_text(f"_base_ = [{str(Path(float_config).resolve())!r}, {str(known[name].resolve())!r}]\n{PTQ_LINES}")
-        return read_config(path)
+        cfg = read_config(path)
+    if _is_type(cfg.train_cfg, "QATLoop"):
+        _add_training(cfg, given, float_config)
+    return cfg
+
+
+def _add_training(cfg: Config, given: Config, path: str | Path) -> None:
+    """Give the loop of a preset that needs labels the float config's training frames and the length of its schedule."""
+    for key in ("train_dataloader", "train_cfg"):
+        if given.get(key) is None:
+            raise UserError(f"{path} lacks {key!r}, which training with labels needs")
+    cfg.train_cfg.labelled_dataloader = given.train_dataloader
+    cfg.train_cfg.float_schedule = {k: given.train_cfg[k] for k in ("max_iters", "max_epochs") if k in given.train_cfg}
 
 
 def require_ptq(cfg: Config, path: str | Path) -> None:
@@ -101,7 +113,12 @@ def require_backends(cfg: Config) -> None:
 
 def is_ptq(cfg: Config) -> bool:
     """Whether a config quantizes."""
-    return str(cfg.get("model", {}).get("type", "")).rpartition(".")[2] == "QuantWrapper"
+    return _is_type(cfg.get("model", {}), "QuantWrapper")
+
+
+def _is_type(settings: dict, name: str) -> bool:
+    """Whether a config's ``type`` is that name, with or without a scope."""
+    return str(settings.get("type", "")).rpartition(".")[2] == name
 
 
 def apply_options(cfg: Config, options: dict[str, Any]) -> None:
@@ -121,7 +138,7 @@ def set_roots(cfg: Config, data_root: str | None, calibration_root: list[str] | 
     Args:
         cfg: The config, parsed: its dataloaders already hold the old values.
         data_root: Folder of the data set; a folder below the old one is looked for at the same place below the new one.
-            None leaves it.
+            None leaves it. Training frames of `QATLoop` that lie elsewhere stay where they are.
         calibration_root: Further folders of calibration images; None leaves them.
     """
     holders = [holder for name in _ROOTED for holder in _dicts(cfg.get(name))]
@@ -132,6 +149,10 @@ def set_roots(cfg: Config, data_root: str | None, calibration_root: list[str] | 
                 holder["data_root"] = _moved(holder["data_root"], old, data_root) or data_root
             if "calibration_root" in holder:
                 holder["calibration_root"] = [_moved(root, old, data_root) or root for root in holder["calibration_root"]]
+        for holder in _dicts((cfg.get("train_cfg") or {}).get("labelled_dataloader")):
+            if "data_root" in holder:
+                own = holder["data_root"]
+                holder["data_root"] = data_root if own.rstrip("/") + "/" == old else _moved(own, old, data_root) or own
         cfg.data_root = data_root
     if calibration_root is not None:
         for holder in holders:

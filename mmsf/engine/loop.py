@@ -130,6 +130,12 @@ class PTQLoop(BaseLoop):
         return float(self._iter * self.batch_size)
 
     @property
+    def frame_counts(self) -> dict[str, int]:
+        """What the frames are for -> how many."""
+        evaluation = 0 if self.runner.val_loop is None else len(self.runner.val_loop.dataloader.dataset)
+        return {"calibration": len(self.frames), "evaluation": evaluation}
+
+    @property
     def model(self) -> QuantWrapper:
         """The wrapper, without a wrapper for several processes around it."""
         model = self.runner.model
@@ -148,6 +154,7 @@ class PTQLoop(BaseLoop):
         self.evaluate("calibrated")
         if self._max_iters > 0:
             self.tune_from_ranges()
+            self.model.quantized.settle()
             self.evaluate("quantized")
         else:
             for results in (self.stages, self.lanes, self.frame_scores):
@@ -311,7 +318,7 @@ class PTQLoop(BaseLoop):
             "has_ranges": self.has_ranges,
             "bits": {name: bits.as_list() for name, bits in self.model.quantized.bits.items()},
             "layer_scores": {} if self.bit_planner is None else self.bit_planner.scores,
-            "units": self.model.loss_function.units,
+            "units": None if self.model.loss_function is None else self.model.loss_function.units,
             "curves": {name: curve.as_dict() for name, curve in self.curves.items()},
             "stages": self.stages,
             "errors": self.errors,
@@ -335,7 +342,8 @@ class PTQLoop(BaseLoop):
             self.model.quantized.set_bits({name: Bits.parse(bits) for name, bits in state["bits"].items()})
             self.bit_planner.scores = state["layer_scores"]
         self.curves = {name: NoiseScoreCurve.fit(c["loss"], c["raw_score"]) for name, c in state["curves"].items()}
-        self.model.loss_function.units = state["units"]
+        if self.model.loss_function is not None:
+            self.model.loss_function.units = state["units"]
         self.stages, self.errors, self.lanes = state["stages"], state["errors"], state["lanes"]
         self.frame_scores = state["frame_scores"]
         self.seconds = state["seconds"]

@@ -21,7 +21,8 @@ class RelativeRateConstructor:
     Args:
         optim_wrapper_cfg: MMEngine's config of the optimizer; its ``lr`` is that of everything but quantized weights.
         paramwise_cfg: ``weight_rate``: learning rate of a quantized weight as a share of the mean over its output channels
-            of the largest magnitude. One step of a 4-bit grid is about 0.14, of an 8-bit grid 0.008.
+            of the largest magnitude. One step of a 4-bit grid is about 0.14, of an 8-bit grid 0.008. A learned weight scale
+            gets the same share of its own size, a learned offset the same share of its grid's steps.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -42,6 +43,11 @@ class RelativeRateConstructor:
             axis = quantizer.settings.channel_axis
             largest = weight.detach().movedim(axis, 0).flatten(1).abs().amax(1).mean().item()
             rates[weight] = self.weight_rate * largest
+            # Before the range is known: the weights fill their grid.
+            rates[quantizer.scale] = rates[weight] / quantizer.settings.integer_range[1]
+        for _, quantizer in wrapper.quantized.activation_quantizers():
+            low, high = quantizer.settings.integer_range
+            rates[quantizer.zero_point] = self.weight_rate * (high - low)
         groups = [
             {"params": [parameter], "lr": rates.get(parameter, self.optimizer_cfg["lr"])}
             for parameter in wrapper.parameters()

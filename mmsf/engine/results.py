@@ -46,10 +46,7 @@ def run_summary(runner, method: str, preset: str | None) -> dict:
         "mean_channel_bits": network.mean_channel_bits,
         **loop.stages,
         "agreement": {**agreement(loop.lanes, "quantized"), "calibrated": agreement(loop.lanes, "calibrated")},
-        "frames": {
-            "calibration": len(loop.frames),
-            "evaluation": 0 if runner.val_loop is None else len(runner.val_loop.dataloader.dataset),
-        },
+        "frames": loop.frame_counts,
         "seconds": loop.seconds,
         # Kilobytes on Linux; the largest the process has been.
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -27,7 +27,7 @@ class QuantWrapper(BaseModel):
         detector: Config of the float detector.
         input_size: (height, width) of the network's input in pixels; one run at this size shows which layers run.
         quantizer: Arguments of `QuantizationSettings`: bits, scheme, profile, ...
-        loss: Config of the objective.
+        loss: Config of the objective. None trains with the detector's own loss on labelled frames.
         float_checkpoint: The float weights, any file that `load_float_checkpoint` takes. None rebuilds the structure only,
             for weights that are loaded afterwards (``quantized.pth``).
         adapter: Config of the adapter; None takes the detector's own.
@@ -55,7 +55,7 @@ class QuantWrapper(BaseModel):
         detector: dict,
         input_size: tuple[int, int],
         quantizer: dict,
-        loss: dict,
+        loss: dict | None,
         float_checkpoint: str | None = None,
         adapter: dict | None = None,
         label_focus: bool = False,
@@ -81,7 +81,7 @@ class QuantWrapper(BaseModel):
         self.quantized = QuantizedNetwork(original, lambda network: network(example, mode="tensor"), settings)
         # The copy has a preprocessor of its own; one is enough.
         self.quantized.network.data_preprocessor = nn.Identity()
-        self.loss_function = MODELS.build(loss)
+        self.loss_function = None if loss is None else MODELS.build(loss)
         self.register_buffer("head_weights", torch.ones(len(self.adapter.semantic_heads)))
         self.kept_outputs: dict[str, Tensor] | None = None
         self.present_errors: dict[str, Tensor] = {}
@@ -135,7 +135,8 @@ class QuantWrapper(BaseModel):
 
         Args:
             inputs: Preprocessed images (B, 3, H, W).
-            data_samples: B samples; "predict" needs ``ori_shape``, "loss" ``calibration_index`` where outputs are kept.
+            data_samples: B samples; "predict" needs ``ori_shape``, "loss" ``calibration_index`` where outputs are kept, or
+                what the detector's own loss asks for.
             mode: "tensor" gives raw outputs, "predict" the samples with ``pred_instances``, "loss" named losses.
         """
         if mode == "tensor":
@@ -147,6 +148,9 @@ class QuantWrapper(BaseModel):
                 sample.pred_instances = as_instances(found)
             return data_samples
         if mode == "loss":
+            if self.loss_function is None:
+                with self.quantized.running():
+                    return self.quantized.network(inputs, data_samples, mode="loss")
             if self.kept_outputs is None:
                 target = self.float_target(inputs, data_samples)
             else:

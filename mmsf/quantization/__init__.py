@@ -14,6 +14,7 @@ from mmsf.quantization.ranges import (
     OMSERange,
     PercentileRange,
     RangeEstimator,
+    ThreeSigmaRange,
 )
 from mmsf.quantization.rounding import AdaRound
 
@@ -34,6 +35,7 @@ __all__ = [
     "QuantizerSettings",
     "RandomDropping",
     "RangeEstimator",
+    "ThreeSigmaRange",
     "correcting_weights",
     "equalise",
     "switched_off",

@@ -34,6 +34,8 @@ class QuantizationSettings:
         learn_activation_scale: Activation scales are tuned with the weights (LSQ).
         activation_channel_bits: Every channel of a layer's input has a grid and bits of its own; the stated ones are their
             mean. For reference only: no runtime can do it. Operands of function calls keep one grid.
+        learn_weight_scale: So are the weights' scales.
+        learn_offset: So are the activations' zero points (LSQ+).
         overrides: Layer name or pattern -> bits ('w8a8', 'float', [8, 4]).
     """
 
@@ -42,6 +44,8 @@ class QuantizationSettings:
     profile: str = "academic"
     learn_activation_scale: bool = False
     activation_channel_bits: bool = False
+    learn_weight_scale: bool = False
+    learn_offset: bool = False
     overrides: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,7 +109,8 @@ class QuantizedNetwork(nn.Module):
             weight = activation = None
             if bits.weight is not None:
                 axis = output_channel_axis(layer)
-                weight = Quantizer(self.profile.weight_settings(bits.weight, axis), layer.weight.shape[axis])
+                chosen = self.profile.weight_settings(bits.weight, axis, self.settings.learn_weight_scale)
+                weight = Quantizer(chosen, layer.weight.shape[axis])
             if bits.activation is not None:
                 activation = self._input_quantizer(layer, bits.activation)
             parent, _, child = name.rpartition(".")
@@ -123,7 +128,7 @@ class QuantizedNetwork(nn.Module):
         return ChannelBitsQuantizer(replace(settings, per_channel=True, channel_axis=axis), channels)
 
     def _activation(self, bits: int):
-        return self.profile.activation_settings(bits, self.settings.learn_activation_scale)
+        return self.profile.activation_settings(bits, self.settings.learn_activation_scale, self.settings.learn_offset)
 
     def _report_the_rest(self, followed: Followed) -> None:
         swapped = {name for name, m in self.network.named_modules() if isinstance(m, QuantizedLayer)}
@@ -273,6 +278,13 @@ class QuantizedNetwork(nn.Module):
         """Set the ranges of activations alone."""
         for name, quantizer in self.activation_quantizers():
             activation_range.set_activation_range(quantizer, histograms[name])
+
+    def settle(self) -> None:
+        """Set learned scales and zero points to the values they act with, see `Quantizer.settle`."""
+        for _, quantizer, _ in self.quantized_weights():
+            quantizer.settle()
+        for _, quantizer in self.activation_quantizers():
+            quantizer.settle()
 
     def share_by_bits(self) -> dict[str, float]:
         """Share of the multiply-accumulates by 'weight bits/activation bits'; a product of activations counts them twice."""

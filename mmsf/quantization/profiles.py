@@ -22,13 +22,13 @@ class Profile:
     symmetric_activations: bool
     calls: tuple[str, ...]
 
-    def weight_settings(self, bits: int, channel_axis: int) -> QuantizerSettings:
+    def weight_settings(self, bits: int, channel_axis: int, learn_scale: bool = False) -> QuantizerSettings:
         """Settings of a weight quantizer."""
-        return QuantizerSettings(bits, self.symmetric_weights, per_channel=True, channel_axis=channel_axis)
+        return QuantizerSettings(bits, self.symmetric_weights, True, channel_axis, learn_scale)
 
-    def activation_settings(self, bits: int, learn_scale: bool) -> QuantizerSettings:
+    def activation_settings(self, bits: int, learn_scale: bool, learn_offset: bool = False) -> QuantizerSettings:
         """Settings of an activation quantizer."""
-        return QuantizerSettings(bits, self.symmetric_activations, learn_scale=learn_scale)
+        return QuantizerSettings(bits, self.symmetric_activations, learn_scale=learn_scale, learn_offset=learn_offset)
 
 
 PROFILES = {

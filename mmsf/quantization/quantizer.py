@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsf.errors import UserError
-from mmsf.quantization.functional import fake_quantize, fake_quantize_learned
+from mmsf.quantization.functional import SMALLEST_SCALE, fake_quantize, fake_quantize_learned, round_within
 from mmsf.quantization.histogram import GrowingHistogram
 
 
@@ -22,6 +22,7 @@ class QuantizerSettings:
         per_channel: One scale for each index of ``channel_axis``; otherwise one for the whole tensor.
         channel_axis: Axis of the channels (0 for convolutions and linear layers, 1 for transposed convolutions).
         learn_scale: The scale is a parameter that the optimizer tunes (LSQ: Esser et al. 2019).
+        learn_offset: So is the zero point, which is rounded wherever it is used (LSQ+: Bhalgat et al. 2020).
     """
 
     bits: int
@@ -29,12 +30,15 @@ class QuantizerSettings:
     per_channel: bool = False
     channel_axis: int = 0
     learn_scale: bool = False
+    learn_offset: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 2 <= self.bits <= 8:
             raise UserError(
                 f"bits must be a whole number from 2 to 8, or 'float' for a layer that is left out; got {self.bits!r}"
             )
+        if self.learn_offset and (self.symmetric or not self.learn_scale):
+            raise UserError("an offset is learned of affine quantizers with a learned scale; set learn_activation_scale")
 
     @property
     def integer_range(self) -> tuple[int, int]:
@@ -70,7 +74,7 @@ class Quantizer(nn.Module):
 
     Attributes:
         scale: (channels,) or () float; 1 until `set_range` is called.
-        zero_point: Same shape, integers kept as float.
+        zero_point: Same shape, integers kept as float. While it is learned it moves between them; `settle` ends that.
         enabled: A plain Python switch; off means the tensor passes unchanged.
         observer: When set, is called with the tensor, which passes unchanged.
         rounding: A module that takes the place of rounding to nearest while it is tuned (`AdaRound`); None for nearest.
@@ -85,7 +89,10 @@ class Quantizer(nn.Module):
             self.scale = nn.Parameter(torch.ones(shape))
         else:
             self.register_buffer("scale", torch.ones(shape))
-        self.register_buffer("zero_point", torch.zeros(shape))
+        if settings.learn_offset:
+            self.zero_point = nn.Parameter(torch.zeros(shape))
+        else:
+            self.register_buffer("zero_point", torch.zeros(shape))
         self.enabled = True
         self.observer = None
         self.rounding: nn.Module | None = None
@@ -107,19 +114,33 @@ class Quantizer(nn.Module):
         """What gathers all that a range estimator needs of the tensors; ``name`` says whose they are."""
         return GrowingHistogram(name)
 
+    def settle(self) -> None:
+        """Set what was learned to the values it acts with: an integer zero point inside the grid, a positive scale."""
+        with torch.no_grad():
+            self.zero_point.copy_(self._integer_zero_point())
+            self.scale.clamp_(min=SMALLEST_SCALE)
+
+    def _integer_zero_point(self) -> Tensor:
+        return round_within(self.zero_point, *self.settings.integer_range) if self.settings.learn_offset else self.zero_point
+
     def grid_limits(self) -> tuple[Tensor, Tensor]:
         """Integer limits around a zero at 0, (channels,) or (): ``qmin - z`` and ``qmax - z``."""
         qmin, qmax = self.settings.integer_range
-        return qmin - self.zero_point, qmax - self.zero_point
+        zero_point = self._integer_zero_point().detach()
+        return qmin - zero_point, qmax - zero_point
 
     def grid_for(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scale and integer limits, shaped so that they broadcast to ``x``."""
-        scale, (low, high) = self.scale, self.grid_limits()
-        if self.settings.per_channel:
-            shape = [1] * x.dim()
-            shape[self.settings.channel_axis] = -1
-            scale, low, high = scale.view(shape), low.view(shape), high.view(shape)
-        return scale, low, high
+        low, high = self.grid_limits()
+        return self._shaped(self.scale, x), self._shaped(low, x), self._shaped(high, x)
+
+    def _shaped(self, values: Tensor, x: Tensor) -> Tensor:
+        """``values``, (channels,) or (), shaped so that they broadcast to ``x``."""
+        if not self.settings.per_channel:
+            return values
+        shape = [1] * x.dim()
+        shape[self.settings.channel_axis] = -1
+        return values.view(shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` (any shape; channels on ``channel_axis`` where per channel)."""
@@ -132,7 +153,8 @@ class Quantizer(nn.Module):
             return self.rounding()
         grid = self.grid_for(x)
         if self.settings.learn_scale:
-            y = fake_quantize_learned(x, *grid, self.settings.integer_range[1])
+            offset = self._shaped(self._integer_zero_point(), x) if self.settings.learn_offset else None
+            y = fake_quantize_learned(x, *grid, self.settings.integer_range[1], offset)
         else:
             y = fake_quantize(x, *grid)
         return y if self.dropping is None else self.dropping(y, x)

@@ -92,7 +92,9 @@ def _subtitle(summary: Mapping[str, Any]) -> str:
     parts += [f"profile {summary['profile']}"] if summary.get("profile") else []
     parts += ["tuned with labels of the calibration frames: a reference only"] if summary.get("calibration_labels") else []
     parts += [f"not deployable: {summary['not_deployable']}"] if summary.get("not_deployable") else []
-    parts += [f"{number(frames[kind])} {kind} frames" for kind in ("calibration", "evaluation") if frames.get(kind)]
+    parts += [
+        f"{number(frames[kind])} {kind} frames" for kind in ("calibration", "labelled", "evaluation") if frames.get(kind)
+    ]
     return " · ".join(parts)
 
 

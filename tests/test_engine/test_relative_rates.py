@@ -37,3 +37,16 @@ def test_quantized_weights_move_by_a_share_of_their_size_and_the_rest_at_the_pla
 def test_unknown_settings_are_refused(wrapper):
     with pytest.raises(UserError, match="weight_stepz"):
         groups(wrapper, weight_rate=1.0, weight_stepz=1.0)
+
+
+def test_a_learned_weight_scale_and_a_learned_offset_move_by_the_same_share_of_their_size():
+    cfg = Config.fromfile(CONFIG)
+    quantizer = dict(cfg.model.quantizer, learn_weight_scale=True, learn_offset=True)
+    wrapper = MODELS.build(dict(cfg.model, quantizer=quantizer, float_checkpoint=str(CHECKPOINT)))
+    rates = groups(wrapper, weight_rate=0.02)
+    name = next(iter(wrapper.quantized.quantized_weights()))[0]
+    layer = f"quantized.network.{name}"
+    # Weights that fill a signed 4-bit grid span 7 steps on either side; an affine 4-bit grid has 15.
+    assert rates[f"{layer}.weight_quantizer.scale"] == pytest.approx(rates[f"{layer}.layer.weight"] / 7)
+    assert rates[f"{layer}.input_quantizer.zero_point"] == pytest.approx(0.02 * 15)
+    assert rates[f"{layer}.input_quantizer.scale"] == 3e-4

@@ -96,3 +96,87 @@ def test_a_constant_zero_tensor_has_a_range():
     quantizer = Quantizer(QuantizerSettings(4, symmetric=False))
     quantizer.set_range(torch.tensor(0.0), torch.tensor(0.0))
     assert quantizer(torch.zeros(5)).abs().max() == 0
+
+
+def learned_offset(scale: float, zero_point: float, bits: int = 4) -> Quantizer:
+    quantizer = Quantizer(QuantizerSettings(bits, symmetric=False, learn_scale=True, learn_offset=True))
+    with torch.no_grad():
+        quantizer.scale.fill_(scale)
+        quantizer.zero_point.fill_(zero_point)
+    return quantizer
+
+
+@given(st.integers(0, 9), st.integers(2, 8), st.floats(0.5, 2.5))
+def test_the_gradients_of_learned_scale_and_offset_are_those_of_lsq_plus(seed, bits, spread):
+    steps = 2**bits - 1
+    quantizer = learned_offset(4.0 / steps, steps * 0.4 + 0.2, bits)
+    x = sample(seed, spread, 0.5)
+    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed + 100))
+    (quantizer(x) * weights).sum().backward()
+    # Written out with autograd: a straight-through rounding, a clamp, and LSQ's factor.
+    scale, z = (torch.tensor(p.item(), dtype=torch.float64, requires_grad=True) for p in quantizer.parameters())
+    u = x.double() / scale
+    place = u + (u.round() - u).detach() + z + (z.round() - z).detach()
+    y = (place.clamp(0, steps) - (z + (z.round() - z).detach())) * scale
+    (y * weights.double()).sum().backward()
+    factor = (x.numel() * steps) ** -0.5
+    torch.testing.assert_close(quantizer.scale.grad.double(), scale.grad * factor, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(quantizer.zero_point.grad.double(), z.grad * factor, rtol=1e-3, atol=1e-4)
+
+
+def test_the_offsets_gradient_is_what_a_step_of_the_zero_point_does():
+    x = torch.tensor([-2.0, -1.5, 0.1, 0.3, 2.2, 2.4])  # two below the grid, two well inside, two above
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    values = []
+    for zero_point in (6.0, 7.0):
+        quantizer = learned_offset(0.1, zero_point)
+        values.append((quantizer(x) * weights).sum())
+    values[0].backward()
+    quantizer = learned_offset(0.1, 6.0)
+    (quantizer(x) * weights).sum().backward()
+    difference = (values[1] - values[0]).detach()
+    torch.testing.assert_close(quantizer.zero_point.grad * (6 * 15) ** 0.5, difference)
+
+
+def test_a_gradient_that_would_push_the_offset_out_of_the_grid_is_dropped_and_one_that_brings_it_back_is_not():
+    below, above = torch.full((4,), -5.0), torch.full((4,), 5.0)
+    for zero_point, x, sign, dropped in (
+        (0.0, above, -1, True),  # larger outputs are wanted; a smaller zero point would reach higher, but there is none
+        (0.0, above, 1, False),
+        (-0.3, above, 1, False),
+        (15.0, below, 1, True),
+        (15.4, below, -1, False),
+    ):
+        quantizer = learned_offset(0.1, zero_point)
+        (sign * quantizer(x)).sum().backward()
+        assert (quantizer.zero_point.grad == 0) == dropped, (zero_point, sign)
+
+
+@given(st.floats(-3, 18), st.integers(0, 9))
+def test_a_settled_quantizer_acts_as_before_and_its_zero_point_is_an_integer_of_the_grid(zero_point, seed):
+    quantizer = learned_offset(0.2, zero_point)
+    x = sample(seed, 1.0, 0.0)
+    before = quantizer(x).detach()
+    quantizer.settle()
+    assert torch.equal(quantizer(x).detach(), before)
+    assert quantizer.zero_point.item() in range(16)
+
+
+def test_a_learned_scale_may_be_tiny():
+    quantizer = Quantizer(QuantizerSettings(8, symmetric=True, learn_scale=True))
+    x = sample(0, 1e-9, 0.0)
+    quantizer.set_range(*x.aminmax())
+    assert (quantizer(x) - x).abs().max() <= 1.01 * quantizer.scale
+
+
+def test_parameters_have_their_shape_and_the_files_keys_whether_learned_or_not():
+    plain, learned = Quantizer(QuantizerSettings(4, symmetric=False)), learned_offset(1.0, 0.0)
+    assert {n: v.shape for n, v in plain.state_dict().items()} == {n: v.shape for n, v in learned.state_dict().items()}
+    assert {name for name, _ in learned.named_parameters()} == {"scale", "zero_point"}
+    assert list(plain.parameters()) == []
+
+
+@pytest.mark.parametrize("given", [dict(symmetric=True, learn_scale=True), dict(symmetric=False)])
+def test_an_offset_is_learned_with_the_scale_of_an_affine_quantizer_only(given):
+    with pytest.raises(UserError, match="offset"):
+        QuantizerSettings(4, learn_offset=True, **given)

@@ -13,6 +13,7 @@ from mmsf.quantization import (
     PercentileRange,
     Quantizer,
     QuantizerSettings,
+    ThreeSigmaRange,
 )
 from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.registry import TASK_UTILS
@@ -175,3 +176,22 @@ def test_ranges_grow_with_the_data(estimator, symmetric, factor):
 @pytest.mark.parametrize("name", ["MinMaxRange", "PercentileRange", "MSERange", "OMSERange", "ACIQRange", "KLRange"])
 def test_estimators_are_built_from_configs(name):
     assert type(TASK_UTILS.build(dict(type=name))).__name__ == name
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_three_sigma_gives_lsq_plus_first_scale(bits):
+    weight = normal(60).reshape(3, 20) * torch.tensor([[1.0], [0.01], [5.0]]) + torch.tensor([[0.5], [-0.2], [0.0]])
+    quantizer = Quantizer(QuantizerSettings(bits, symmetric=True, per_channel=True), 3)
+    ThreeSigmaRange().set_weight_range(quantizer, weight)
+    for row, scale in zip(weight.numpy(), quantizer.scale):
+        ends = abs(row.mean() - 3 * row.std()), abs(row.mean() + 3 * row.std())
+        assert scale.item() == pytest.approx(max(ends) / 2 ** (bits - 1), rel=1e-5)
+    assert not quantizer.zero_point.any()
+
+
+def test_three_sigma_is_for_symmetric_weights():
+    quantizer = Quantizer(QuantizerSettings(4, symmetric=False, per_channel=True), 3)
+    with pytest.raises(UserError, match="symmetric"):
+        ThreeSigmaRange().set_weight_range(quantizer, torch.ones(3, 4))
+    with pytest.raises(UserError, match="activation_range"):
+        ThreeSigmaRange().set_activation_range(Quantizer(QuantizerSettings(4, symmetric=False)), histogram_of(normal(50)))

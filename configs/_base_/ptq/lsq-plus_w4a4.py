@@ -1,0 +1,3 @@
+_base_ = "./lsq-plus.py"
+
+ptq_model = dict(quantizer=dict(bits="w4a4"))
