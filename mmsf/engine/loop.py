@@ -14,6 +14,7 @@ from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost, float_step
 from mmsf.engine.loop_state import LoopState
 from mmsf.engine.progress import with_progress
+from mmsf.engine.relative_rates import settle_shares
 from mmsf.engine.storage import WHOLE_OR_ABSENT, check_same_file, file_hash
 from mmsf.engine.validation import validate
 from mmsf.engine.wrapper import QuantWrapper
@@ -186,6 +187,7 @@ class PTQLoop(BaseLoop):
             with self.timed("ranges"), torch.no_grad(), correcting_weights(self.model.quantized):
                 for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "correction"):
                     self.model.quantized_raw(self.preprocess(batch)["inputs"])
+        settle_shares(self.runner.optim_wrapper.optimizer)
         self.has_ranges = True
 
     def equalise(self) -> None:

@@ -4,10 +4,20 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
+from torch.optim import Optimizer
 
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+SHARE = "rate_is_a_share"
+
+
+def settle_shares(optimizer: Optimizer) -> None:
+    """Turn learning rates that are shares of a parameter's size into rates, once ranges are known."""
+    for group in optimizer.param_groups:
+        if group.pop(SHARE, False):
+            group["lr"] *= group["params"][0].detach().abs().mean().item()
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -19,18 +29,22 @@ class RelativeRateConstructor:
     for all, some layers never reach the next step and others jump over several at once.
 
     Args:
-        optim_wrapper_cfg: MMEngine's config of the optimizer; its ``lr`` is that of everything but quantized weights.
+        optim_wrapper_cfg: MMEngine's config of the optimizer; its ``lr`` is that of everything else.
         paramwise_cfg: ``weight_rate``: learning rate of a quantized weight as a share of the mean over its output channels
             of the largest magnitude. One step of a 4-bit grid is about 0.14, of an 8-bit grid 0.008. A learned weight scale
-            gets the same share of its own size, a learned offset the same share of its grid's steps.
+            gets the same share of its own size, a learned offset the same share of its grid's steps. ``scale_rate``:
+            learning rate of an activation's scale as a share of the scale after range estimation; None (default) gives
+            scales the plain ``lr``.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         settings = dict(paramwise_cfg or {})
         self.weight_rate = settings.pop("weight_rate")
+        self.scale_rate = settings.pop("scale_rate", None)
         if settings:
             raise UserError(
-                f"RelativeRateConstructor: paramwise_cfg has unknown keys {', '.join(settings)}; known: weight_rate"
+                f"RelativeRateConstructor: paramwise_cfg has unknown keys {', '.join(settings)}; "
+                "known: weight_rate, scale_rate"
             )
         self.wrapper_cfg = dict(optim_wrapper_cfg)
         self.optimizer_cfg = dict(self.wrapper_cfg.pop("optimizer"))
@@ -53,5 +67,10 @@ class RelativeRateConstructor:
             for parameter in wrapper.parameters()
             if parameter.requires_grad
         ]
+        if self.scale_rate is not None:
+            scales = {quantizer.scale for _, quantizer in wrapper.quantized.activation_quantizers()}
+            for group in groups:
+                if group["params"][0] in scales:
+                    group["lr"], group[SHARE] = self.scale_rate, True
         optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg, params=groups))
         return OPTIM_WRAPPERS.build({"type": "OptimWrapper", **self.wrapper_cfg, "optimizer": optimizer})

@@ -38,10 +38,11 @@ def test_a_lane_counts_by_its_confidence():
     assert sure.item() == pytest.approx(99 * unsure.item(), rel=1e-3)
 
 
-def test_a_large_distance_counts_in_proportion_and_a_small_one_by_its_square():
-    far = [loss(heads(c=(0.1 + shift, 0.2)))["loss_lanes"].item() for shift in (0.1, 0.2)]
-    near = [loss(heads(c=(0.1 + shift, 0.2)))["loss_lanes"].item() for shift in (1e-3, 2e-3)]
-    assert far[1] / far[0] == pytest.approx(2, rel=0.05)
+def test_a_large_distance_counts_by_its_logarithm_and_a_small_one_by_its_square():
+    # Each doubling adds the same.
+    far = [loss(heads(c=(0.1 + shift, 0.2)))["loss_lanes"].item() for shift in (100.0, 200.0, 400.0)]
+    assert far[1] - far[0] == pytest.approx(far[2] - far[1], rel=1e-3)
+    near = [loss(heads(c=(0.1 + shift, 0.2)))["loss_lanes"].item() for shift in (1e-4, 2e-4)]
     assert near[1] / near[0] == pytest.approx(4, rel=1e-3)
 
 
