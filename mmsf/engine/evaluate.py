@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmsf.engine.config import apply_options, is_ptq, read_config, set_roots
-from mmsf.engine.quantized_file import is_quantized, model_config, read_state
+from mmsf.engine.quantized_file import is_exported, is_quantized, model_config, read_state
 from mmsf.models.checkpoints import load_float_checkpoint
 
 
@@ -16,6 +16,7 @@ def evaluate(
     *,
     data_root: str | None = None,
     work_dir: str | None = None,
+    runtime: str | None = None,
     launcher: str = "none",
     options: dict | None = None,
 ) -> dict[str, float]:
@@ -23,7 +24,9 @@ def evaluate(
 
     Args:
         config: A float or a PTQ config; it gives the frames and the metrics, and the model of float weights.
-        weights: ``quantized.pth``, which brings its own model, or float weights that `load_float_checkpoint` takes.
+        weights: ``quantized.pth`` or a file of `tools/export.py`, which bring their own model, or float weights that
+            `load_float_checkpoint` takes.
+        runtime: Of an exported file, "onnxruntime" or "openvino"; None for the one that it was written for.
         data_root: Folder of the data set.
         work_dir: Where the log goes.
         launcher: MMEngine's launcher.
@@ -43,14 +46,17 @@ def evaluate(
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
         cfg.pop(key, None)
     cfg.resume, cfg.load_from = False, None
-    quantized = is_quantized(weights)
-    if quantized:
+    exported = is_exported(weights)
+    quantized = not exported and is_quantized(weights)
+    if exported:
+        cfg.model = dict(type="mmsf.DeployedDetector", file=str(weights), runtime=runtime)
+    elif quantized:
         cfg.model = model_config(weights)
     elif is_ptq(cfg):
         cfg.model = cfg.model.detector
     runner = Runner.from_cfg(cfg)
     if quantized:
         runner.model.load_state_dict(read_state(weights), strict=True)
-    else:
+    elif not exported:
         load_float_checkpoint(runner.model, weights)
     return runner.test()

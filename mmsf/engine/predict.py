@@ -7,7 +7,7 @@ import torch
 from mmengine.dataset import Compose, pseudo_collate
 
 from mmsf.engine.config import is_ptq, read_config
-from mmsf.engine.quantized_file import is_quantized, read_quantized
+from mmsf.engine.quantized_file import is_exported, is_quantized, read_quantized
 from mmsf.lanes.lane import Lane
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.registry import MODELS, TRANSFORMS
@@ -18,13 +18,15 @@ def build_predictor(config: str | Path, weights: str | Path) -> tuple[torch.nn.M
 
     Args:
         config: A float or a PTQ config; it gives the pipeline, and the model of float weights.
-        weights: ``quantized.pth`` or float weights that `load_float_checkpoint` takes.
+        weights: ``quantized.pth``, a file of `tools/export.py`, or float weights that `load_float_checkpoint` takes.
 
     Raises:
         UserError: A file is missing or does not fit.
     """
     cfg = read_config(config)
     pipeline = Compose([TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.pipeline])
+    if is_exported(weights):
+        return MODELS.build(dict(type="mmsf.DeployedDetector", file=str(weights))), pipeline
     if is_quantized(weights):
         return read_quantized(weights), pipeline
     model = MODELS.build(cfg.model.detector if is_ptq(cfg) else cfg.model)

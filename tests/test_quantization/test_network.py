@@ -253,11 +253,11 @@ def test_a_module_of_another_package_takes_part_by_forward_with_weight():
             super().__init__()
             self.weight, self.bias = nn.Parameter(torch.randn(4, 3)), None
 
-        def forward_with_weight(self, weight, x):
+        def forward_with_weight(self, weight, bias, x):
             return x @ weight.T
 
         def forward(self, x):
-            return self.forward_with_weight(self.weight, x)
+            return self.forward_with_weight(self.weight, self.bias, x)
 
     torch.manual_seed(0)
     network, x = nn.Sequential(Scaled()).eval(), torch.randn(5, 3)

@@ -1,0 +1,167 @@
+"""ONNX files of detectors: written whole, with what is needed to run them."""
+
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from mmsf.errors import UserError
+
+OPSET = 20  # DeformConv came with 19
+OPSET_OF_4_BITS = 21
+INPUT = "images"
+_KEY = "mmsf"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What stands in the file besides the graph.
+
+    Attributes:
+        version: Of mmsf.
+        backend: For which it was written; "float" for a network that is not quantized.
+        bits: Such as "w8a8".
+        simulated: Some of the bits are below what the backend computes with.
+        dynamic_batch: Takes any number of images at once; otherwise one.
+        model: Config of the `QuantWrapper`, or of the float detector.
+    """
+
+    version: str
+    backend: str
+    bits: str
+    simulated: bool
+    dynamic_batch: bool
+    model: dict
+
+
+def write_graph(path: Path, network: nn.Module, example: Tensor, names: list[str], dynamic_batch: bool) -> None:
+    """Trace a network and write its graph.
+
+    Args:
+        path: Where it goes.
+        network: Takes images, gives a tuple.
+        example: (B, 3, H, W).
+        names: Of the raw outputs.
+        dynamic_batch: The first axis of images and outputs may have any length.
+    """
+    axes = {name: {0: "batch"} for name in (INPUT, *names)} if dynamic_batch else None
+    with torch.no_grad(), warnings.catch_warnings():
+        # Sizes become constants while a network is traced, which is what is wanted of all but the batch; that is checked.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            input_names=[INPUT],
+            output_names=names,
+            opset_version=OPSET,
+            dynamic_axes=axes,
+            dynamo=False,
+            # The inside of a function that has a symbol of its own is of no use, and may refer to sizes outside of it.
+            autograd_inlining=False,
+        )
+
+
+def finish(path: Path, description: Description, four_bit_weights: bool) -> None:
+    """Tidy a graph up, put the description into the file and check it, in place.
+
+    Args:
+        path: The file.
+        description: What else shall stand in it.
+        four_bit_weights: Store weights of 4 bits in 4 bits.
+    """
+    model = onnx.load(path)
+    _constants_as_initializers(model.graph)
+    _merge_equal_nodes(model.graph)
+    if four_bit_weights:
+        _pack_four_bits(model)
+    model.producer_name, model.producer_version = "mmsf", description.version
+    helper.set_model_props(model, {_KEY: json.dumps(asdict(description))})
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def read_description(path: str | Path) -> Description:
+    """What an exported file says of itself.
+
+    Raises:
+        UserError: The file is missing, damaged or not of mmsf.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path} does not exist")
+    try:
+        properties = {p.key: p.value for p in onnx.load(path).metadata_props}
+    except Exception as error:  # protobuf raises nearly anything on a damaged file
+        raise UserError(f"{path} cannot be read as an ONNX file; it is damaged or none") from error
+    if _KEY not in properties:
+        raise UserError(f"{path} was not written by tools/export.py, so it does not say how its outputs are decoded")
+    return Description(**json.loads(properties[_KEY]))
+
+
+def _constants_as_initializers(graph: onnx.GraphProto) -> None:
+    """Constant nodes to initializers; equal ones to one."""
+    renamed: dict[str, str] = {}
+    known: dict[bytes, str] = {}
+    kept = [initializer for initializer in graph.initializer]
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            tensor = TensorProto()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+            kept.append(tensor)
+    initializers = []
+    for tensor in kept:
+        content = numpy_helper.to_array(tensor)
+        key = repr((content.dtype.str, content.shape)).encode() + content.tobytes()
+        renamed[tensor.name] = known.setdefault(key, tensor.name)
+        if known[key] == tensor.name:
+            initializers.append(tensor)
+    nodes = [node for node in graph.node if not (node.op_type == "Constant" and node.attribute[0].name == "value")]
+    _replace(graph, nodes, renamed)
+    del graph.initializer[:]
+    graph.initializer.extend(initializers)
+
+
+def _merge_equal_nodes(graph: onnx.GraphProto) -> None:
+    """Keep one of several Q or DQ nodes of the same tensor, so that backends see one range a tensor."""
+    renamed: dict[str, str] = {}
+    known: dict[tuple, str] = {}
+    nodes = []
+    outputs = {output.name for output in graph.output}
+    for node in graph.node:
+        inputs = [renamed.get(name, name) for name in node.input]
+        key = (node.op_type, *inputs, *(attribute.SerializeToString() for attribute in node.attribute))
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.output[0] not in outputs:
+            renamed[node.output[0]] = known.setdefault(key, node.output[0])
+            if known[key] != node.output[0]:
+                continue
+        nodes.append(node)
+    _replace(graph, nodes, renamed)
+
+
+def _replace(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], renamed: dict[str, str]) -> None:
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    for node in nodes:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _pack_four_bits(model: onnx.ModelProto) -> None:
+    """Store the integer weights that fit into 4 bits so: two in a byte."""
+    weights = {node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    for initializer in model.graph.initializer:
+        if initializer.name in weights and initializer.data_type == TensorProto.INT8:
+            values = numpy_helper.to_array(initializer)
+            if values.min() >= -8 and values.max() <= 7:
+                packed = helper.make_tensor(initializer.name, TensorProto.INT4, values.shape, values.ravel())
+                initializer.CopyFrom(packed)
+    for imported in model.opset_import:
+        if imported.domain == "":
+            imported.version = OPSET_OF_4_BITS
