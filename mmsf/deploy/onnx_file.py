@@ -76,6 +76,7 @@ def finish(path: Path, description: Description, four_bit_weights: bool) -> None
         four_bit_weights: Store weights of 4 bits in 4 bits.
     """
     model = onnx.load(path)
+    _drop_identities(model.graph)
     _constants_as_initializers(model.graph)
     _merge_equal_nodes(model.graph)
     if four_bit_weights:
@@ -103,17 +104,32 @@ def read_description(path: str | Path) -> Description:
     return Description(**json.loads(properties[_KEY]))
 
 
+def _drop_identities(graph: onnx.GraphProto) -> None:
+    outputs = {output.name for output in graph.output}
+    renamed: dict[str, str] = {}
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Identity" and node.output[0] not in outputs:
+            renamed[node.output[0]] = renamed.get(node.input[0], node.input[0])
+        else:
+            nodes.append(node)
+    _replace(graph, nodes, renamed)
+
+
 def _constants_as_initializers(graph: onnx.GraphProto) -> None:
     """Constant nodes to initializers; equal ones to one."""
     renamed: dict[str, str] = {}
     known: dict[bytes, str] = {}
-    kept = [initializer for initializer in graph.initializer]
+    kept = list(graph.initializer)
+    nodes = []
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             tensor = TensorProto()
             tensor.CopyFrom(node.attribute[0].t)
             tensor.name = node.output[0]
             kept.append(tensor)
+        else:
+            nodes.append(node)
     initializers = []
     for tensor in kept:
         content = numpy_helper.to_array(tensor)
@@ -121,7 +137,6 @@ def _constants_as_initializers(graph: onnx.GraphProto) -> None:
         renamed[tensor.name] = known.setdefault(key, tensor.name)
         if known[key] == tensor.name:
             initializers.append(tensor)
-    nodes = [node for node in graph.node if not (node.op_type == "Constant" and node.attribute[0].name == "value")]
     _replace(graph, nodes, renamed)
     del graph.initializer[:]
     graph.initializer.extend(initializers)
