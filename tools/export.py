@@ -10,6 +10,7 @@ from mmengine.config import DictAction
 
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
 from mmsf.cli import run
+from mmsf.deploy.description import require
 
 BACKENDS = ["onnxruntime", "openvino", "tensorrt"]
 
@@ -25,15 +26,23 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data-root", help="folder of the data set")
     parser.add_argument("--simulated", action="store_true", help="allow bits that the backend has no numbers for")
     parser.add_argument(
-        "--cfg-options", dest="options", nargs="+", action=DictAction, default={}, metavar="K=V", help="merged into the config"
+        "--cfg-options",
+        dest="options",
+        nargs="+",
+        action=DictAction,
+        default={},
+        metavar="K=V",
+        help="merged into the config",
     )
     return parser.parse_args()
 
 
 def main() -> None:
+    args = parse_args()
+    require("onnx")
     from mmsf.deploy.export import export
 
-    export(**vars(parse_args()))
+    export(**vars(args))
 
 
 if __name__ == "__main__":

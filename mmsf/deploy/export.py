@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 
+from mmsf.deploy.description import Description
 from mmsf.deploy.exportable import ExportedNetwork
 from mmsf.deploy.frames import read_frames
-from mmsf.deploy.onnx_file import Description, finish, write_graph
+from mmsf.deploy.onnx_file import finish, write_graph
 from mmsf.deploy.parity import Parity, measure_parity
 from mmsf.deploy.runtime import RUNTIME_OF, open_runtime
 from mmsf.engine.config import apply_options, read_config, set_roots
@@ -85,7 +86,9 @@ def export(
         parity = measure_parity(model, open_runtime(temporary), shown, checkpoint is not None)
         say(f"{RUNTIME_OF[backend]}: {parity}")
         if parity.failures:
-            raise UserError(f"{out} is not written, {RUNTIME_OF[backend]} does not compute it as is: {'; '.join(parity.failures)}")
+            raise UserError(
+                f"{out} is not written, {RUNTIME_OF[backend]} does not compute it as is: {'; '.join(parity.failures)}"
+            )
     return parity
 
 

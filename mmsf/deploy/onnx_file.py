@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import onnx
@@ -10,33 +10,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from mmsf.errors import UserError
+from mmsf.deploy.description import INPUT, KEY, Description
+from mmsf.version import __version__
 
 OPSET = 20  # DeformConv came with 19
 OPSET_OF_4_BITS = 21
-INPUT = "images"
-_KEY = "mmsf"
-
-
-@dataclass(frozen=True)
-class Description:
-    """What stands in the file besides the graph.
-
-    Attributes:
-        version: Of mmsf.
-        backend: For which it was written; "float" for a network that is not quantized.
-        bits: Such as "w8a8".
-        simulated: Some of the bits are below what the backend computes with.
-        dynamic_batch: Takes any number of images at once; otherwise one.
-        model: Config of the `QuantWrapper`, or of the float detector.
-    """
-
-    version: str
-    backend: str
-    bits: str
-    simulated: bool
-    dynamic_batch: bool
-    model: dict
 
 
 def write_graph(path: Path, network: nn.Module, example: Tensor, names: list[str], dynamic_batch: bool) -> None:
@@ -82,26 +60,33 @@ def finish(path: Path, description: Description, four_bit_weights: bool) -> None
     if four_bit_weights:
         _pack_four_bits(model)
     model.producer_name, model.producer_version = "mmsf", description.version
-    helper.set_model_props(model, {_KEY: json.dumps(asdict(description))})
+    helper.set_model_props(model, {KEY: json.dumps(asdict(description))})
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
 
-def read_description(path: str | Path) -> Description:
-    """What an exported file says of itself.
+def write_float(path: Path, model: nn.Module, image: Tensor) -> None:
+    """Write the float detector of a `QuantWrapper`, to compare with.
 
-    Raises:
-        UserError: The file is missing, damaged or not of mmsf.
+    Args:
+        path: Where it goes.
+        model: The wrapper.
+        image: (1, 3, H, W).
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path} does not exist")
-    try:
-        properties = {p.key: p.value for p in onnx.load(path).metadata_props}
-    except Exception as error:  # protobuf raises nearly anything on a damaged file
-        raise UserError(f"{path} cannot be read as an ONNX file; it is damaged or none") from error
-    if _KEY not in properties:
-        raise UserError(f"{path} was not written by tools/export.py, so it does not say how its outputs are decoded")
-    return Description(**json.loads(properties[_KEY]))
+    with torch.no_grad():
+        names = list(model.float_raw(image))
+    write_graph(path, _FloatNetwork(model.float_detector, names), image, names, dynamic_batch=False)
+    finish(path, Description(__version__, "float", "float", False, False, {}), four_bit_weights=False)
+
+
+class _FloatNetwork(nn.Module):
+    def __init__(self, detector: nn.Module, names: list[str]) -> None:
+        super().__init__()
+        self.detector, self.names = detector, names
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        raw = self.detector(images, mode="tensor")
+        return tuple(raw[name] for name in self.names)
 
 
 def _drop_identities(graph: onnx.GraphProto) -> None:

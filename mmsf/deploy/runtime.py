@@ -1,13 +1,12 @@
 """Sessions of ONNX Runtime and OpenVINO behind one interface."""
 
 from abc import ABC, abstractmethod
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from mmsf.deploy.onnx_file import INPUT, read_description
+from mmsf.deploy.description import INPUT, read_description, require
 from mmsf.errors import UserError
 
 # Backend -> the runtime that runs its files here. TensorRT's are standard ONNX; ONNX Runtime computes what they say.
@@ -98,6 +97,5 @@ def open_runtime(path: str | Path, runtime: str | None = None, threads: int | No
     runtime = runtime or RUNTIME_OF[read_description(path).backend]
     if runtime not in _RUNTIMES:
         raise UserError(f"unknown runtime {runtime!r}; known: {', '.join(_RUNTIMES)}")
-    if find_spec(runtime) is None:
-        raise UserError(f"{runtime} is not installed: pip install 'mmsf[deploy]'")
+    require(runtime)
     return _RUNTIMES[runtime](Path(path), threads or torch.get_num_threads())

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from mmsf.quantization.functional import fake_quantize
 from mmsf.quantization.quantizer import Quantizer
 
-
 # The largest integers of 32 bits that float32 holds.
 _BIAS_LIMITS = (-(2.0**31), 2.0**31 - 128)
 

@@ -10,9 +10,9 @@ from onnx import TensorProto, numpy_helper
 from test_deploy.quantized_files import FAMILIES, float_config, float_weights, write_ranges
 
 from mmsf.deploy import open_runtime, parity
+from mmsf.deploy.description import read_description
 from mmsf.deploy.export import export
 from mmsf.deploy.frames import read_frames
-from mmsf.deploy.onnx_file import read_description
 from mmsf.engine.config import read_config, set_roots
 from mmsf.engine.evaluate import evaluate
 from mmsf.engine.quantized_file import read_quantized
