@@ -63,8 +63,8 @@ def export(
     model = read_quantized(weights)
     if model.quantized.profile.name != backend:
         raise UserError(
-            f"{weights} was quantized in the profile {model.quantized.profile.name!r}, which {backend} does not run; quantize "
-            f"again with --cfg-options model.quantizer.profile={backend}"
+            f"{weights} was quantized in the profile {model.quantized.profile.name!r}, which {backend} does not run; "
+            f"quantize again with --cfg-options model.quantizer.profile={backend}"
         )
     needs_simulation = simulated_bits(model, backend)
     if needs_simulation and not simulated:

@@ -11,7 +11,7 @@ from mmsf.quantization.functional import fake_quantize
 
 
 class QuantizeDequantize(torch.autograd.Function):
-    """QuantizeLinear and DequantizeLinear of an activation, one scale for the tensor; below 8 bits with a Clip before them."""
+    """QuantizeLinear and DequantizeLinear of an activation, one scale for the tensor; below 8 bits a Clip comes first."""
 
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor, zero_point: Tensor, low: Tensor, high: Tensor, clip: bool) -> Tensor:

@@ -29,10 +29,10 @@ FLOAT_NOISE = 1e-6
 class Parity:
     """What was found.
 
-    A value that lies between two integers but for float32's last bit is rounded up by one program and down by the next, and in
-    a deep network one such step makes others. So the quantized model deviates from itself as soon as every quantizer's input
-    gets noise of float32's last bit. Where that alone is more than what is asked for, no runtime can do better; it must then be
-    as near as this, and in any case nearer than the float model.
+    A value that lies between two integers but for float32's last bit is rounded up by one program and down by the next, and
+    in a deep network one such step makes others. So the quantized model deviates from itself as soon as every quantizer's
+    input gets noise of float32's last bit. Where that alone is more than what is asked for, no runtime can do better; it
+    must then be as near as this, and in any case nearer than the float model.
 
     Attributes:
         margins: Head or confidence -> decibels by which the runtime's deviation from the quantized model lies below the
@@ -55,7 +55,7 @@ class Parity:
     def failures(self) -> list[str]:
         """What is not good enough, in words."""
         found = [
-            f"{name} deviates by only {margin:.1f} dB less than quantization moves it ({self.asked(name):.1f} dB are asked for)"
+            f"{name} deviates by only {margin:.1f} dB less than quantization moves it ({self.asked(name):.1f} are asked for)"
             for name, margin in self.margins.items()
             if not margin >= self.asked(name)
         ]
@@ -72,8 +72,8 @@ class Parity:
 def measure_parity(model: QuantWrapper, runtime: Runtime, frames: Frames, with_float_weights: bool = False) -> Parity:
     """Compare on frames, one at a time.
 
-    Errors are those of Eq. 6: of semantics where the confidence is high, and of confidences. Where a network itself chooses the
-    places at which heads are computed, two models are compared at the same places.
+    Errors are those of Eq. 6: of semantics where the confidence is high, and of confidences. Where a network itself chooses
+    the places at which heads are computed, two models are compared at the same places.
 
     Args:
         model: The quantized model.
@@ -110,7 +110,7 @@ def measure_parity(model: QuantWrapper, runtime: Runtime, frames: Frames, with_f
 
 @contextmanager
 def rounding_noise(network: QuantizedNetwork, generator: torch.Generator) -> Iterator[None]:
-    """While the block runs, uniform noise up to half a last bit of the largest value is added to what activation quantizers get."""
+    """While the block runs, activation quantizers get uniform noise, up to half a last bit of their largest value."""
 
     def add(quantizer: Quantizer, args: tuple[Tensor]) -> tuple[Tensor]:
         low, high = quantizer.grid_limits()

@@ -28,7 +28,7 @@ class Runtime(ABC):
         """Raw outputs by name, of one batch of preprocessed images (B, 3, H, W) float32."""
 
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Raw outputs by name of preprocessed images (B, 3, H, W); one after the other where the file takes one at a time."""
+        """Raw outputs by name of preprocessed images (B, 3, H, W), one by one where the file takes one at a time."""
         array = images.detach().cpu().numpy()
         parts = [array] if self.description.dynamic_batch else list(array[:, None])
         raws = [self.run(part) for part in parts]

@@ -274,8 +274,8 @@ class QuantizedNetwork(nn.Module):
             activations = self.quantizers_of(name)[name not in self.call_names and bits.weight is not None :]
             if any(quantizer.settings.bits != bits.activation for quantizer in activations):
                 raise UserError(
-                    f"{name} shares an activation's range with others in the profile {self.profile.name!r}; the bit plan must "
-                    "give all of them the same activation bits"
+                    f"{name} shares an activation's range with others in the profile {self.profile.name!r}; the bit plan "
+                    "must give all of them the same activation bits"
                 )
 
     def set_ranges(

@@ -47,8 +47,8 @@ _PROFILES = (
     Profile("onnxruntime", calls=("matmul", "add", "concatenation"), integer_bias=True, shared_ranges=True),
     # Integer kernels whatever stands around a layer, so sums stay exact; biases are added in float.
     Profile("openvino", calls=("matmul",), shared_ranges=True),
-    # Zero points are 0 and biases float. A convolution takes in the addition behind it if the other addend alone is quantized
-    # (NVIDIA, "Working with Quantized Types", recommended placement).
+    # Zero points are 0 and biases float. A convolution takes in the addition behind it if the other addend alone is
+    # quantized (NVIDIA's advice for residual networks).
     Profile(
         "tensorrt",
         calls=("matmul", "add", "concatenation"),

@@ -21,7 +21,7 @@ class QuantizerSettings:
         per_channel: One scale for each index of ``channel_axis``; otherwise one for the whole tensor.
         channel_axis: Axis of the channels (0 for convolutions and linear layers, 1 for transposed convolutions).
         learn_scale: The scale is a parameter that the optimizer tunes (LSQ: Esser et al. 2019).
-        narrow: Symmetric only: the smallest integer is left out, so that the range has as many negative integers as positive.
+        narrow: Symmetric only: the smallest integer is left out, so that there are as many negative ones as positive ones.
     """
 
     bits: int

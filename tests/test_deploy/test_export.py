@@ -160,13 +160,13 @@ def test_a_file_that_is_not_from_here_is_refused_in_one_line(tmp_path: Path, lan
     damaged.write_bytes(b"\x08\x0a\xff\xff")
     with pytest.raises(UserError, match="does not exist"):
         open_runtime(tmp_path / "missing.onnx")
-    with pytest.raises(UserError, match="damaged|not written by"):
+    with pytest.raises(UserError, match=r"damaged|not written by"):
         open_runtime(damaged)
     path, _ = exported("laneatt", laneatt, "onnxruntime", roads)
     foreign = onnx.load(path)
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
-    with pytest.raises(UserError, match="not written by tools/export.py"):
+    with pytest.raises(UserError, match="not written by tools"):
         open_runtime(tmp_path / "foreign.onnx")
     with pytest.raises(UserError, match="unknown runtime 'tensorflow'"):
         open_runtime(path, "tensorflow")
