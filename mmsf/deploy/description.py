@@ -31,6 +31,8 @@ class Description:
         bits: Such as "w8a8".
         simulated: Some of the bits are below what the backend computes with.
         dynamic_batch: Takes any number of images at once; otherwise one.
+        outputs: Names of the raw outputs.
+        integers: Names in the graph of what the activation quantizers give, in the order in which they run.
         model: Config of the `QuantWrapper`, or of the float detector.
     """
 
@@ -40,6 +42,8 @@ class Description:
     simulated: bool
     dynamic_batch: bool
     model: dict
+    outputs: tuple[str, ...]
+    integers: tuple[str, ...] = ()
 
 
 def read_description(path: str | Path) -> Description:

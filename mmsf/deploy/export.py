@@ -83,7 +83,7 @@ def export(
     with whole_or_absent(out) as temporary:
         dynamic = write_file(temporary, weights, backend, shown.images, bool(needs_simulation))
         say(f"{Path(out).name}: {temporary.stat().st_size / 2**20:.2f} MiB, batch {'of any size' if dynamic else 'of one'}")
-        parity = measure_parity(model, open_runtime(temporary), shown, checkpoint is not None)
+        parity = measure_parity(model, temporary, shown, checkpoint is not None)
         say(f"{RUNTIME_OF[backend]}: {parity}")
         if parity.failures:
             raise UserError(
@@ -130,6 +130,7 @@ def write_file(path: Path, weights: str | Path, backend: str, images: torch.Tens
             simulated=simulated,
             dynamic_batch=dynamic,
             model=model_config(weights).to_dict(),
+            outputs=tuple(names),
         )
         network = ExportedNetwork(model.quantized, names, backend not in WITHOUT_DEFORM_CONV)
         write_graph(path, network, images[:1], names, dynamic)

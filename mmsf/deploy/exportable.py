@@ -10,15 +10,31 @@ from mmsf.quantization.network import QuantizedNetwork
 from mmsf.quantization.quantizer import Quantizer
 
 
+class Numbers:
+    """0, 1, 2, ..., from the beginning of each run."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self.count = 0
+
+    def next(self) -> int:
+        self.count += 1
+        return self.count - 1
+
+
 class ActivationNode(nn.Module):
     """Takes a quantizer's place: Q and DQ nodes.
 
     Args:
         quantizer: Of an activation, its range set.
+        numbers: Numbers for the calls of all quantizers in one run.
     """
 
-    def __init__(self, quantizer: Quantizer) -> None:
+    def __init__(self, quantizer: Quantizer, numbers: "Numbers") -> None:
         super().__init__()
+        self.numbers = numbers
         settings = quantizer.settings
         self.clip = settings.bits < 8
         low, high = quantizer.grid_limits()
@@ -30,7 +46,8 @@ class ActivationNode(nn.Module):
         self.register_buffer("high", high)
 
     def forward(self, x: Tensor) -> Tensor:
-        return QuantizeDequantize.apply(x, self.scale, self.zero_point, self.low, self.high, self.clip)
+        number = self.numbers.next()
+        return QuantizeDequantize.apply(x, self.scale, self.zero_point, self.low, self.high, self.clip, number)
 
 
 class StoredIntegers(nn.Module):
@@ -58,14 +75,17 @@ class ExportedLayer(nn.Module):
     Args:
         quantized: The layer.
         deform_nodes: Deformable convolutions become single nodes.
+        numbers: As `ActivationNode`.
     """
 
-    def __init__(self, quantized: QuantizedLayer, deform_nodes: bool) -> None:
+    def __init__(self, quantized: QuantizedLayer, deform_nodes: bool, numbers: Numbers) -> None:
         super().__init__()
         self.layer, self.operation = quantized.layer, quantized.operation
         self.is_linear = isinstance(self.layer, nn.Linear)
         self.is_deform_node = deform_nodes and isinstance(self.layer, DeformConv2d)
-        self.activation = None if quantized.input_quantizer is None else ActivationNode(quantized.input_quantizer)
+        self.activation = None
+        if quantized.input_quantizer is not None:
+            self.activation = ActivationNode(quantized.input_quantizer, numbers)
         self.stored_weight = self.stored_bias = None
         if quantized.weight_quantizer is not None:
             settings = quantized.weight_quantizer.settings
@@ -114,14 +134,18 @@ class ExportedNetwork(nn.Module):
         self.names = names
         self.quantized = quantized.requires_grad_(False)
         self.layers = nn.ModuleList()
+        self.numbers = Numbers()
         for _, layer in list(quantized.layer_quantizers()):
-            self.layers.append(ExportedLayer(layer, deform_nodes))
+            self.layers.append(ExportedLayer(layer, deform_nodes, self.numbers))
             # The module itself stays in its place, with the hooks by which function calls are counted.
             layer.forward = self.layers[-1].forward
         for call in self.quantized.calls:
-            call.operands = nn.ModuleList(ActivationNode(q) if isinstance(q, Quantizer) else q for q in call.operands)
+            call.operands = nn.ModuleList(
+                ActivationNode(q, self.numbers) if isinstance(q, Quantizer) else q for q in call.operands
+            )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        self.numbers.restart()
         with self.quantized.running():
             raw = self.quantized.network(images, mode="tensor")
         return tuple(raw[name] for name in self.names)

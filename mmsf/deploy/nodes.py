@@ -9,20 +9,26 @@ from torch import Tensor
 
 from mmsf.quantization.functional import fake_quantize
 
+DOMAIN = "mmsf"
+# Becomes QuantizeLinear, which has no room for a number and whose name the exporter chooses.
+NUMBERED_QUANTIZE = f"{DOMAIN}::QuantizeLinear"
+
 
 class QuantizeDequantize(torch.autograd.Function):
     """QuantizeLinear and DequantizeLinear of an activation, one scale for the tensor; below 8 bits a Clip comes first."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, scale: Tensor, zero_point: Tensor, low: Tensor, high: Tensor, clip: bool) -> Tensor:
-        """Round ``x`` to integers from ``low`` to ``high`` around a zero at 0, all four scalars."""
+    def forward(
+        ctx, x: Tensor, scale: Tensor, zero_point: Tensor, low: Tensor, high: Tensor, clip: bool, number: int
+    ) -> Tensor:
+        """Round ``x`` to integers from ``low`` to ``high`` around a zero at 0, in the call of this number."""
         return fake_quantize(x, scale, low, high)
 
     @staticmethod
-    def symbolic(g, x, scale, zero_point, low, high, clip):
+    def symbolic(g, x, scale, zero_point, low, high, clip, number):
         if clip:
             x = g.op("Clip", x, g.op("Mul", low, scale), g.op("Mul", high, scale))
-        integers = g.op("QuantizeLinear", x, scale, zero_point)
+        integers = g.op(NUMBERED_QUANTIZE, x, scale, zero_point, number_i=number)
         return g.op("DequantizeLinear", integers, scale, zero_point).setType(x.type())
 
 

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import onnx
@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from mmsf.deploy.description import INPUT, KEY, Description
+from mmsf.deploy.nodes import DOMAIN
 from mmsf.version import __version__
 
 OPSET = 20  # DeformConv came with 19
@@ -40,6 +41,7 @@ def write_graph(path: Path, network: nn.Module, example: Tensor, names: list[str
             opset_version=OPSET,
             dynamic_axes=axes,
             dynamo=False,
+            custom_opsets={DOMAIN: 1},
             # The inside of a function that has a symbol of its own is of no use, and may refer to sizes outside of it.
             autograd_inlining=False,
         )
@@ -56,13 +58,25 @@ def finish(path: Path, description: Description, four_bit_weights: bool) -> None
     model = onnx.load(path)
     _drop_identities(model.graph)
     _constants_as_initializers(model.graph)
-    _merge_equal_nodes(model.graph)
+    names = _name_integers(model)
+    renamed = _merge_equal_nodes(model.graph)
+    description = replace(description, integers=tuple(renamed.get(name, name) for name in names))
     if four_bit_weights:
         _pack_four_bits(model)
     model.producer_name, model.producer_version = "mmsf", description.version
     helper.set_model_props(model, {KEY: json.dumps(asdict(description))})
     onnx.checker.check_model(model)
     onnx.save(model, path)
+
+
+def with_integers(path: Path, out: Path) -> None:
+    """Write a copy of a file that also gives the integers of its activation quantizers."""
+    model = onnx.load(path)
+    types = {i.name: i.data_type for i in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            model.graph.output.append(helper.make_tensor_value_info(node.output[0], types[node.input[2]], None))
+    onnx.save(model, out)
 
 
 def write_float(path: Path, model: nn.Module, image: Tensor) -> None:
@@ -76,7 +90,7 @@ def write_float(path: Path, model: nn.Module, image: Tensor) -> None:
     with torch.no_grad():
         names = list(model.float_raw(image))
     write_graph(path, _FloatNetwork(model.float_detector, names), image, names, dynamic_batch=False)
-    finish(path, Description(__version__, "float", "float", False, False, {}), four_bit_weights=False)
+    finish(path, Description(__version__, "float", "float", False, False, {}, tuple(names)), four_bit_weights=False)
 
 
 class _FloatNetwork(nn.Module):
@@ -127,8 +141,32 @@ def _constants_as_initializers(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(initializers)
 
 
-def _merge_equal_nodes(graph: onnx.GraphProto) -> None:
-    """Keep one of several Q or DQ nodes of the same tensor, so that backends see one range a tensor."""
+def _name_integers(model: onnx.ModelProto) -> list[str]:
+    """Numbered nodes to QuantizeLinear, their outputs' names with the number; returns these in the order of the numbers."""
+    graph, renamed = model.graph, {}
+    for node in graph.node:
+        if node.domain == DOMAIN:
+            number = node.attribute[0].i
+            renamed[node.output[0]] = f"integers_{number}"
+            node.output[0] = renamed[node.output[0]]
+            node.domain = ""
+            del node.attribute[:]
+    _replace(graph, list(graph.node), renamed)
+    kept = [imported for imported in model.opset_import if imported.domain != DOMAIN]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    names = [f"integers_{number}" for number in range(len(renamed))]
+    if {*names} != {*renamed.values()}:
+        raise RuntimeError("the exporter dropped a quantizer")
+    return names
+
+
+def _merge_equal_nodes(graph: onnx.GraphProto) -> dict[str, str]:
+    """Keep one of several Q or DQ nodes of the same tensor, so that backends see one range a tensor.
+
+    Returns:
+        Output of each node that is gone -> that of the one that stays.
+    """
     renamed: dict[str, str] = {}
     known: dict[tuple, str] = {}
     nodes = []
@@ -142,6 +180,7 @@ def _merge_equal_nodes(graph: onnx.GraphProto) -> None:
                 continue
         nodes.append(node)
     _replace(graph, nodes, renamed)
+    return renamed
 
 
 def _replace(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], renamed: dict[str, str]) -> None:

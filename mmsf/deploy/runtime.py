@@ -73,11 +73,14 @@ class OpenVINO(Runtime):
         # Where a processor has bfloat16, floats would be rounded to it unasked.
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         self.compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
+        # A port may have names of OpenVINO's own besides.
+        known = {*self.description.outputs, *self.description.integers}
+        self.ports = {name: port for port in self.compiled.outputs for name in port.get_names() & known}
         self.request = self.compiled.create_infer_request()
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         results = self.request.infer({0: images})
-        return {port.get_any_name(): results[port].copy() for port in self.compiled.outputs}
+        return {name: results[port].copy() for name, port in self.ports.items()}
 
 
 _RUNTIMES = {"onnxruntime": OnnxRuntime, "openvino": OpenVINO}

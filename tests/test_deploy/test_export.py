@@ -112,7 +112,7 @@ def test_another_models_file_has_no_parity(laneatt: Path, roads: Path) -> None:
     other = read_quantized(laneatt)
     with torch.no_grad():
         other.quantized.network.backbone.layer1[0].conv2.layer.bias.add_(0.05)
-    found = parity.measure_parity(other, open_runtime(path), frames(laneatt, roads))
+    found = parity.measure_parity(other, path, frames(laneatt, roads))
     assert {line.split()[0] for line in found.failures} >= {"offsets", "length"}
 
 
