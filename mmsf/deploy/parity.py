@@ -59,7 +59,7 @@ class Parity:
         margins = (f"{name} {margin:.1f} dB (plain {plain[name]:.1f})" for name, margin in self.margins.items())
         border, apart = (count / max(self.rounding.values, 1) for count in (self.rounding.border, self.rounding.apart))
         return (
-            f"parity on {self.frames} frames: margins {', '.join(margins)}; of the integers {border:.1e} differ on a border, "
+            f"parity on {self.frames} frames: margins {', '.join(margins)}; of the integers {border:.1e} differ on borders, "
             f"{apart:.1e} otherwise; F1 of the lanes {self.f1:.3f}"
         )
 
