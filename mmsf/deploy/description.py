@@ -32,7 +32,8 @@ class Description:
         simulated: Some of the bits are below what the backend computes with.
         dynamic_batch: Takes any number of images at once; otherwise one.
         outputs: Names of the raw outputs.
-        integers: Names in the graph of what the activation quantizers give, in the order in which they run.
+        integers: Names in the graph of what the activation quantizers give, in the order in which they run; empty
+            for one that reaches no raw output.
         model: Config of the `QuantWrapper`, or of the float detector.
     """
 

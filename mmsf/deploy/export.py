@@ -17,7 +17,6 @@ from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.files import whole_or_absent
 from mmsf.models.checkpoints import load_float_checkpoint
-from mmsf.quantization import Bits
 from mmsf.version import __version__
 
 BACKENDS = ("onnxruntime", "openvino", "tensorrt")
@@ -118,26 +117,31 @@ def write_file(path: Path, weights: str | Path, backend: str, images: torch.Tens
     Returns:
         Whether the batch may be of any size.
     """
-    for dynamic in (True, False):
-        model = read_quantized(weights)
-        with torch.no_grad():
-            names = list(model.quantized_raw(images[:1]))
-        uniform: Bits = model.quantized.uniform_bits
-        description = Description(
-            version=__version__,
-            backend=backend,
-            bits="w{}a{}".format(*uniform.as_list()),
-            simulated=simulated,
-            dynamic_batch=dynamic,
-            model=model_config(weights).to_dict(),
-            outputs=tuple(names),
-        )
-        network = ExportedNetwork(model.quantized, names, backend not in WITHOUT_DEFORM_CONV)
-        write_graph(path, network, images[:1], names, dynamic)
-        finish(path, description, backend in WITH_4_BIT_WEIGHTS and uniform.weight == 4)
-        if not dynamic or _takes_any_batch(path, images[:1]):
-            return dynamic
-    raise AssertionError
+    image = images[:1]
+    _write(path, weights, backend, image, simulated, dynamic_batch=True)
+    if _takes_any_batch(path, image):
+        return True
+    _write(path, weights, backend, image, simulated, dynamic_batch=False)
+    return False
+
+
+def _write(path: Path, weights: str | Path, backend: str, image: torch.Tensor, simulated: bool, dynamic_batch: bool) -> None:
+    model = read_quantized(weights)
+    with torch.no_grad():
+        names = list(model.quantized_raw(image))
+    has_4_bits = any(bits.weight == 4 for bits in model.quantized.bits.values())
+    description = Description(
+        version=__version__,
+        backend=backend,
+        bits="w{}a{}".format(*model.quantized.uniform_bits.as_list()),
+        simulated=simulated,
+        dynamic_batch=dynamic_batch,
+        model=model_config(weights).to_dict(),
+        outputs=tuple(names),
+    )
+    network = ExportedNetwork(model.quantized, names, backend not in WITHOUT_DEFORM_CONV)
+    write_graph(path, network, image, names, dynamic_batch)
+    finish(path, description, has_4_bits and backend in WITH_4_BIT_WEIGHTS)
 
 
 def _takes_any_batch(path: Path, image: torch.Tensor) -> bool:

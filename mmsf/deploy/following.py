@@ -30,7 +30,7 @@ class Followed:
 
 
 @contextmanager
-def following(network: QuantizedNetwork, integers: Sequence[Tensor], counts: Followed) -> Iterator[None]:
+def following(network: QuantizedNetwork, integers: Sequence[Tensor | None], counts: Followed) -> Iterator[None]:
     """While the block runs the network once, its activation quantizers take a runtime's side on borders.
 
     Without it two programs that sum in another order part: a value is rounded up by one and down by the other, and the
@@ -38,13 +38,17 @@ def following(network: QuantizedNetwork, integers: Sequence[Tensor], counts: Fol
 
     Args:
         network: The network.
-        integers: What each quantizer gives in the runtime, in the order in which they run, zero points included.
+        integers: What each quantizer gives in the runtime, in the order in which they run, zero points included; None
+            where it is not known.
         counts: Is added to.
     """
     remaining = iter(integers)
 
     def follow(quantizer: Quantizer, args: tuple[Tensor], output: Tensor) -> Tensor:
-        theirs = next(remaining).to(output) - quantizer.zero_point
+        theirs = next(remaining, None)
+        if theirs is None:
+            return output
+        theirs = theirs.to(output) - quantizer.zero_point
         own = quantizer.integers(args[0])
         explained = (torch.div(args[0], quantizer.scale).clamp(*quantizer.grid_limits()) - theirs).abs() <= 0.5 + BORDER
         counts.values += own.numel()
