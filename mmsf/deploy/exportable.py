@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from mmsf.deploy.nodes import DeformConv, Dequantize, QuantizeDequantize
 from mmsf.models.layers.deform_conv import DeformConv2d
-from mmsf.quantization.layers import QuantizedLayer
+from mmsf.quantization.layers import BIAS_LIMITS, QuantizedLayer
 from mmsf.quantization.network import QuantizedNetwork
 from mmsf.quantization.quantizer import Quantizer
 
@@ -96,7 +96,7 @@ class ExportedLayer(nn.Module):
             self.stored_weight = StoredIntegers(integers, quantized.weight_quantizer.scale, axis)
         if quantized.integer_bias:
             scale = quantized.bias_scale()
-            integers = (quantized.quantized_bias().detach() / scale).round().to(torch.int32)
+            integers = torch.div(self.layer.bias, scale).round().clamp(*BIAS_LIMITS).to(torch.int32)
             self.stored_bias = StoredIntegers(integers, scale, 0)
 
     def forward(self, x: Tensor, *rest) -> Tensor:

@@ -9,7 +9,7 @@ from mmsf.quantization.functional import fake_quantize
 from mmsf.quantization.quantizer import Quantizer
 
 # The largest integers of 32 bits that float32 holds.
-_BIAS_LIMITS = (-(2.0**31), 2.0**31 - 128)
+BIAS_LIMITS = (-(2.0**31), 2.0**31 - 128)
 
 
 def _convolution(layer: nn.Module, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class QuantizedLayer(nn.Module):
         exact = self.integer_bias and all(
             q.enabled and q.observer is None for q in (self.weight_quantizer, self.input_quantizer)
         )
-        return fake_quantize(self.layer.bias, self.bias_scale(), *_BIAS_LIMITS) if exact else self.layer.bias
+        return fake_quantize(self.layer.bias, self.bias_scale(), *BIAS_LIMITS) if exact else self.layer.bias
 
     def float_output(self, weight: Tensor, x: Tensor, *rest) -> Tensor:
         """The layer's output with ``weight`` in place of its own and nothing quantized."""
