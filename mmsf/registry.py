@@ -12,7 +12,7 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
     return Registry(name, parent=parent, scope="mmsf", locations=list(locations))
 
 
-MODELS = _child("model", _root.MODELS, "mmsf.models", "mmsf.reconstruction", "mmsf.engine")
+MODELS = _child("model", _root.MODELS, "mmsf.models", "mmsf.reconstruction", "mmsf.engine", "mmsf.deploy")
 DATASETS = _child("dataset", _root.DATASETS, "mmsf.datasets")
 TRANSFORMS = _child("transform", _root.TRANSFORMS, "mmsf.datasets")
 METRICS = _child("metric", _root.METRICS, "mmsf.evaluation")

@@ -2,6 +2,7 @@
 
 python tools/benchmark.py grid configs/benchmark/table1_tiny.py --work-dir work_dirs/table1
 python tools/benchmark.py tables configs/benchmark/table1_tiny.py --work-dir work_dirs/table1
+python tools/benchmark.py deploy configs/benchmark/table1_tiny.py --work-dir work_dirs/deploy
 """
 
 import argparse
@@ -12,21 +13,23 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
-from mmsf.benchmark import Benchmark
+from mmsf.benchmark import Benchmark, read_grid
 from mmsf.cli import run
+from mmsf.deploy.description import require
 
 PRESETS = Path(__file__).resolve().parent.parent / "configs" / "_base_" / "ptq"
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["grid", "tables"], help="run what is not finished, or write the tables alone")
+    parser.add_argument("what", choices=["grid", "tables", "deploy"], help="run what is not finished; tables alone; or time")
     parser.add_argument("config", help="config of the benchmark, such as configs/benchmark/table1_tiny.py")
     parser.add_argument("--work-dir", help="where cells and tables go; default work_dirs/<config>")
     parser.add_argument("--detectors", nargs="+", help="run these only")
     parser.add_argument("--methods", nargs="+", help="run these only")
     parser.add_argument("--bits", nargs="+", help="run at these bits, such as w4a4")
     parser.add_argument("--seeds", nargs="+", type=int, help="run with these seeds")
+    parser.add_argument("--rounds", type=int, default=20, help="for deploy: how often each variant runs")
     parser.add_argument("--checkpoint", help="float weights, of a single detector")
     parser.add_argument("--data-root", help="folder of the data set, for all detectors")
     parser.add_argument("--calibration-root", nargs="+", help="folders of images to calibrate with, for all detectors")
@@ -38,9 +41,20 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    work_dir = args.work_dir or Path("work_dirs") / Path(args.config).stem
+    if args.what == "deploy":
+        require("onnx")
+        from mmsf.benchmark.deploy import benchmark_deploy
+
+        files = dict(checkpoint=args.checkpoint, data_root=args.data_root, calibration_root=args.calibration_root)
+        detectors = read_grid(args.config).part(detectors=args.detectors).with_files(**files).detectors
+        timings = benchmark_deploy(detectors, work_dir, PRESETS, args.rounds, partial(print, flush=True))
+        if any(timing.problem for own in timings.values() for timing in own.values()):
+            sys.exit(1)
+        return
     benchmark = Benchmark(
         args.config,
-        args.work_dir or Path("work_dirs") / Path(args.config).stem,
+        work_dir,
         PRESETS,
         part=dict(detectors=args.detectors, methods=args.methods, bits=args.bits, seeds=args.seeds),
         files=dict(checkpoint=args.checkpoint, data_root=args.data_root, calibration_root=args.calibration_root),

@@ -1,4 +1,4 @@
-"""Evaluate float or quantized weights: python tools/test.py CONFIG WEIGHTS [--data-root DIR]."""
+"""Evaluate float, quantized or exported weights: python tools/test.py CONFIG WEIGHTS [--data-root DIR]."""
 
 import argparse
 
@@ -12,8 +12,9 @@ from mmsf.engine.evaluate import evaluate
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="float or PTQ config: the frames, the metrics, and the model of float weights")
-    parser.add_argument("weights", help="quantized.pth or float weights; the file tells which")
+    parser.add_argument("weights", help="quantized.pth, an exported .onnx file, or float weights; the file tells which")
     parser.add_argument("--data-root", help="folder of the data set")
+    parser.add_argument("--runtime", choices=["onnxruntime", "openvino"], help="of an exported file; default its backend's")
     parser.add_argument("--work-dir", help="where the log goes; default work_dirs/<config>")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="k=v pairs merged into the config")
@@ -28,6 +29,7 @@ def main() -> None:
         args.weights,
         data_root=args.data_root,
         work_dir=args.work_dir,
+        runtime=args.runtime,
         launcher=args.launcher,
         options=args.cfg_options,
     )

@@ -15,6 +15,7 @@ def evaluate(
     *,
     data_root: str | None = None,
     work_dir: str | None = None,
+    runtime: str | None = None,
     launcher: str = "none",
     options: dict | None = None,
 ) -> dict[str, float]:
@@ -22,7 +23,9 @@ def evaluate(
 
     Args:
         config: A float or a PTQ config; it gives the frames and the metrics, and the model of float weights.
-        weights: A file that `mmsf.engine.weights` knows: ``quantized.pth``, which brings its own model, or float weights.
+        weights: A file that `mmsf.engine.weights` knows: ``quantized.pth`` or an exported file, which bring their own model,
+            or float weights.
+        runtime: Of an exported file, "onnxruntime" or "openvino"; None for the one that it was written for.
         data_root: Folder of the data set.
         work_dir: Where the log goes.
         launcher: MMEngine's launcher.
@@ -42,7 +45,7 @@ def evaluate(
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
         cfg.pop(key, None)
     cfg.resume, cfg.load_from = False, None
-    cfg.model = weights_model(cfg, weights)
+    cfg.model = weights_model(cfg, weights, runtime)
     runner = Runner.from_cfg(cfg)
     load_weights(runner.model, weights)
     return runner.test()

@@ -18,9 +18,9 @@ from mmengine.utils import ProgressBar
 from mmsf.datasets.sources import Source, SourceFrame, find_sources
 from mmsf.engine.config import read_config
 from mmsf.engine.weights import open_model
-from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
+from mmsf.models.detectors.base import LaneDetector
 from mmsf.registry import INFERENCERS, TRANSFORMS
 from mmsf.visualization.overlay import PALETTE, draw_lanes
 
@@ -134,7 +134,7 @@ class LaneInferencer(BaseInferencer):
         """The frames with their lanes and scores; nothing without ``overlay``."""
         if not overlay:
             return []
-        color = PALETTE["quantized" if isinstance(self.model, QuantWrapper) else "float"]
+        color = PALETTE["float" if isinstance(self.model, LaneDetector) else "quantized"]
         found = [sample.pred_instances for sample in preds]
         return [
             draw_lanes(frame.image, [Lane(*lane) for lane in zip(lanes.lines, lanes.scores)], color, scores=True)

@@ -41,6 +41,11 @@ def is_quantized(path: str | Path) -> bool:
     return _MARK in _read(path).get("meta", {})
 
 
+def is_exported(path: str | Path) -> bool:
+    """Whether a file is called as `tools/export.py` writes them."""
+    return Path(path).suffix == ".onnx"
+
+
 def model_config(path: str | Path) -> dict:
     """The config of the quantized model of a file.
 

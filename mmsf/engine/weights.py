@@ -6,21 +6,25 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 
 from mmsf.engine.config import is_ptq
-from mmsf.engine.quantized_file import is_quantized, model_config, read_state
+from mmsf.engine.quantized_file import is_exported, is_quantized, model_config, read_state
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.registry import MODELS
 
 
-def weights_model(cfg: Config, weights: str | Path) -> dict:
+def weights_model(cfg: Config, weights: str | Path, runtime: str | None = None) -> dict:
     """Config of the model that weights are of; `load_weights` then fills it.
 
     Args:
         cfg: A float or a PTQ config; it gives the model of float weights.
-        weights: ``quantized.pth``, which brings its own model, or float weights that `load_float_checkpoint` takes.
+        weights: ``quantized.pth`` or a file of `tools/export.py`, which bring their own model, or float weights that
+            `load_float_checkpoint` takes.
+        runtime: Of an exported file, "onnxruntime" or "openvino"; None for the one that it was written for.
 
     Raises:
         UserError: The file is missing or damaged.
     """
+    if is_exported(weights):
+        return dict(type="mmsf.DeployedDetector", file=str(weights), runtime=runtime)
     if is_quantized(weights):
         return model_config(weights)
     return cfg.model.detector if is_ptq(cfg) else cfg.model
@@ -32,6 +36,8 @@ def load_weights(model: BaseModel, weights: str | Path) -> None:
     Raises:
         UserError: The file does not fit the model.
     """
+    if is_exported(weights):
+        return
     if is_quantized(weights):
         model.load_state_dict(read_state(weights), strict=True)
     else:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from mmsf.quantization.layers import QuantizedLayer
 from mmsf.quantization.network import QuantizedNetwork
-from mmsf.quantization.quantizer import Quantizer
 
 
 @contextmanager
@@ -31,9 +30,9 @@ def correcting_weights(network: QuantizedNetwork) -> Iterator[None]:
     """
     errors = {}
     handles = []
-    calls = [q for call in network.calls for q in call.operands if isinstance(q, Quantizer)]
-    for quantizer in calls:
-        quantizer.enabled = False
+    # The calls themselves are switched off, not their quantizers, which layers may share.
+    for call in network.calls:
+        call.enabled = False
     for _, layer in network.layer_quantizers():
         errors[layer] = _MeanError(layer)
         if layer.weight_quantizer is not None:
@@ -44,8 +43,8 @@ def correcting_weights(network: QuantizedNetwork) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-        for quantizer in calls:
-            quantizer.enabled = True
+        for call in network.calls:
+            call.enabled = True
     for layer, error in errors.items():
         if layer.bias is not None and error.count:
             with torch.no_grad():

@@ -14,11 +14,23 @@ from mmsf.quantization.layers import multiply_accumulates, operation_of
 
 @dataclass
 class FollowedCall:
-    """One function call: how many operands come from layers, and its multiply-accumulates."""
+    """One function call, all its runs together.
+
+    Attributes:
+        operands: How many tensors go in.
+        from_layers: Of each, whether it comes from layers; of the last run.
+        straight: Of each, whether it is a layer's own output (a folded batch norm counts as the layer's).
+        multiply_accumulates: Of a matrix product; else 0.
+        reads: Of each operand, the tensors of all runs, by number.
+        writes: The results of all runs, by number.
+    """
 
     operands: int
     from_layers: list[bool]
-    multiply_accumulates: int
+    straight: list[bool]
+    multiply_accumulates: int = 0
+    reads: list[set[int]] = field(default_factory=list)
+    writes: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -31,6 +43,8 @@ class Followed:
         multiply_accumulates: Of each layer, all runs together.
         last: Layers whose output reaches a raw output with no other layer between.
         calls: Function calls (matrix products, additions, concatenations) by name.
+        last_calls: Additions and concatenations whose result reaches a raw output with no layer and no product between.
+        reads: Layer -> the tensors of all runs that it takes as its first input, by number.
         folding: Batch norm -> the layer that alone feeds it and feeds nothing else.
         idle: Layers and batch norms that did not run.
     """
@@ -40,6 +54,8 @@ class Followed:
     multiply_accumulates: Counter = field(default_factory=Counter)
     last: set[str] = field(default_factory=set)
     calls: dict[str, FollowedCall] = field(default_factory=dict)
+    last_calls: set[str] = field(default_factory=set)
+    reads: dict[str, set[int]] = field(default_factory=dict)
     folding: dict[str, str] = field(default_factory=dict)
     idle: set[str] = field(default_factory=set)
 
@@ -49,6 +65,8 @@ class _Watcher(TorchFunctionMode):
         super().__init__()
         self.stack, self.followed = stack, followed
         self.origins: dict[int, frozenset[str]] = {}
+        self.since: dict[int, frozenset[str]] = {}  # calls that a tensor has gone through since the last layer
+        self.straight: set[int] = set()
         self.uses: Counter = Counter()
         self.kept: list[Tensor] = []  # keeps tensors alive, so that an id names one tensor
 
@@ -64,21 +82,31 @@ class _Watcher(TorchFunctionMode):
         if kind is not None:
             key = self.stack.next_key(kind)
         out = function(*args, **kwargs)
-        origin = frozenset().union(*(self.origins.get(id(t), frozenset()) for t in inputs))
+        origin, since = (
+            frozenset().union(*(known.get(id(t), frozenset()) for t in inputs)) for known in (self.origins, self.since)
+        )
+        if key is not None:
+            since = frozenset() if kind == "matmul" else since | {key}
         made = operands_of((out,))
         if made:  # asking for a size or a type is no use of the values
             self.uses.update(id(t) for t in inputs)
         for tensor in made:
             self.kept.append(tensor)
-            self.origins[id(tensor)] = origin
+            self.origins[id(tensor)], self.since[id(tensor)] = origin, since
         if key is not None and isinstance(out, Tensor):
-            operands = operands_of(args)
-            macs = out.numel() * operands[0].shape[-1] if kind == "matmul" and operands else 0
-            call = FollowedCall(len(operands), [bool(self.origins.get(id(t))) for t in operands], macs)
-            if key in self.followed.calls:
-                call.multiply_accumulates += self.followed.calls[key].multiply_accumulates
-            self.followed.calls[key] = call
+            self._add_call(key, operands_of(args), out)
         return out
+
+    def _add_call(self, key: str, operands: list[Tensor], out: Tensor) -> None:
+        self.kept.extend(operands)
+        call = self.followed.calls.setdefault(key, FollowedCall(len(operands), [], [], reads=[set() for _ in operands]))
+        call.from_layers = [bool(self.origins.get(id(t))) for t in operands]
+        call.straight = [id(t) in self.straight for t in operands]
+        if ":matmul" in key and operands:
+            call.multiply_accumulates += out.numel() * operands[0].shape[-1]
+        for numbers, tensor in zip(call.reads, operands):
+            numbers.add(id(tensor))
+        call.writes.add(id(out))
 
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:
@@ -111,11 +139,16 @@ def follow(model: nn.Module, run: Callable[[], object]) -> Followed:
             followed.order.append(name)
         followed.runs[name] += 1
         followed.multiply_accumulates[name] += multiply_accumulates(module, args[0], out)
-        watcher.origins[id(out)] = frozenset([name])
+        watcher.kept += [args[0], out]
+        watcher.origins[id(out)], watcher.since[id(out)] = frozenset([name]), frozenset()
+        watcher.straight.add(id(out))
+        followed.reads.setdefault(name, set()).add(id(args[0]))
         outputs.setdefault(name, []).append(out)
 
     def after_norm(module: nn.Module, args: tuple, out: Tensor) -> None:
         norm_inputs.setdefault(names[module], []).append(args[0])
+        if id(args[0]) in watcher.straight:
+            watcher.straight.add(id(out))
 
     handles = [module.register_forward_hook(after_layer) for module in layers.values()]
     handles += [module.register_forward_hook(after_norm) for module in norms]
@@ -130,6 +163,7 @@ def follow(model: nn.Module, run: Callable[[], object]) -> Followed:
     for tensor in _tensors(raw):
         watcher.uses[id(tensor)] += 1
         followed.last |= watcher.origins.get(id(tensor), frozenset())
+        followed.last_calls |= watcher.since.get(id(tensor), frozenset())
     producers = {id(out): name for name, outs in outputs.items() for out in outs}
     for norm, inputs in norm_inputs.items():
         feeding = {producers.get(id(t)) for t in inputs}

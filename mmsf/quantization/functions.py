@@ -144,11 +144,17 @@ class QuantizedCall(nn.Module):
 
     Args:
         quantizers: None leaves an operand in float.
+
+    Attributes:
+        enabled: A plain Python switch; off means that the operands pass unchanged.
     """
 
     def __init__(self, quantizers: list[Quantizer | None]) -> None:
         super().__init__()
         self.operands = nn.ModuleList(nn.Identity() if q is None else q for q in quantizers)
+        self.enabled = True
 
     def forward(self, operands: list[Tensor]) -> list[Tensor]:
+        if not self.enabled:
+            return operands
         return [quantizer(operand) for quantizer, operand in zip(self.operands, operands)]

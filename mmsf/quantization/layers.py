@@ -5,24 +5,28 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmsf.quantization.functional import fake_quantize
 from mmsf.quantization.quantizer import Quantizer
 
+# The largest integers of 32 bits that float32 holds.
+BIAS_LIMITS = (-(2.0**31), 2.0**31 - 128)
 
-def _convolution(layer: nn.Module, weight: Tensor, x: Tensor) -> Tensor:
-    return layer._conv_forward(x, weight, layer.bias)
+
+def _convolution(layer: nn.Module, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+    return layer._conv_forward(x, weight, bias)
 
 
 def _transposed_convolution(
-    layer: nn.ConvTranspose2d, weight: Tensor, x: Tensor, output_size: list[int] | None = None
+    layer: nn.ConvTranspose2d, weight: Tensor, bias: Tensor | None, x: Tensor, output_size: list[int] | None = None
 ) -> Tensor:
     padding = layer.output_padding
     if output_size is not None:
         padding = layer._output_padding(x, output_size, layer.stride, layer.padding, layer.kernel_size, 2, layer.dilation)
-    return F.conv_transpose2d(x, weight, layer.bias, layer.stride, layer.padding, padding, layer.groups, layer.dilation)
+    return F.conv_transpose2d(x, weight, bias, layer.stride, layer.padding, padding, layer.groups, layer.dilation)
 
 
-def _linear(layer: nn.Linear, weight: Tensor, x: Tensor) -> Tensor:
-    return F.linear(x, weight, layer.bias)
+def _linear(layer: nn.Linear, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+    return F.linear(x, weight, bias)
 
 
 _OPERATIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
@@ -34,9 +38,10 @@ _OPERATIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
 
 
 def operation_of(layer: nn.Module) -> Callable[..., Tensor] | None:
-    """How to run ``layer`` with another weight, or None for a layer that carries no weight to quantize.
+    """How to run ``layer`` with another weight and bias, or None for a layer that carries no weight to quantize.
 
-    A class outside PyTorch (a deformable convolution, say) takes part by a method ``forward_with_weight(weight, x, *rest)``.
+    A class outside PyTorch (a deformable convolution, say) takes part by a method
+    ``forward_with_weight(weight, bias, x, *rest)``.
     """
     if hasattr(layer, "forward_with_weight"):
         return type(layer).forward_with_weight
@@ -72,14 +77,23 @@ class QuantizedLayer(nn.Module):
         layer: A convolution, transposed convolution, linear layer, or any module with ``forward_with_weight``.
         weight_quantizer: For ``layer.weight``; None leaves it in float.
         input_quantizer: For the first input; None leaves it in float. One range serves every call.
+        integer_bias: Round the bias to the grid of the integer products, whose step is the product of both scales: backends
+            add it to them as an integer of 32 bits.
     """
 
-    def __init__(self, layer: nn.Module, weight_quantizer: Quantizer | None, input_quantizer: Quantizer | None) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        weight_quantizer: Quantizer | None,
+        input_quantizer: Quantizer | None,
+        integer_bias: bool = False,
+    ) -> None:
         super().__init__()
         self.layer = layer
         self.weight_quantizer = weight_quantizer
         self.input_quantizer = input_quantizer
-        self._operation = operation_of(layer)
+        self.integer_bias = integer_bias and None not in (weight_quantizer, input_quantizer, layer.bias)
+        self.operation = operation_of(layer)
 
     @property
     def weight(self) -> Tensor:
@@ -95,11 +109,24 @@ class QuantizedLayer(nn.Module):
         """The weight on its grid, shape of ``weight``."""
         return self.layer.weight if self.weight_quantizer is None else self.weight_quantizer(self.layer.weight)
 
+    def bias_scale(self) -> Tensor:
+        """Step of the bias' grid, (output channels,)."""
+        scale = (self.input_quantizer.scale * self.weight_quantizer.scale).detach()
+        # A grouped transposed convolution has one scale for the channel of the same number in every group.
+        return scale.repeat(len(self.layer.bias) // len(scale))
+
+    def quantized_bias(self) -> Tensor | None:
+        """The bias, on its grid where the backend keeps it as an integer; shape of ``bias``."""
+        exact = self.integer_bias and all(
+            q.enabled and q.observer is None for q in (self.weight_quantizer, self.input_quantizer)
+        )
+        return fake_quantize(self.layer.bias, self.bias_scale(), *BIAS_LIMITS) if exact else self.layer.bias
+
     def float_output(self, weight: Tensor, x: Tensor, *rest) -> Tensor:
         """The layer's output with ``weight`` in place of its own and nothing quantized."""
-        return self._operation(self.layer, weight, x, *rest)
+        return self.operation(self.layer, weight, self.layer.bias, x, *rest)
 
     def forward(self, x: Tensor, *rest) -> Tensor:
         if self.input_quantizer is not None:
             x = self.input_quantizer(x)
-        return self._operation(self.layer, self.quantized_weight(), x, *rest)
+        return self.operation(self.layer, self.quantized_weight(), self.quantized_bias(), x, *rest)

@@ -13,14 +13,15 @@ from mmsf.errors import UserError
 from mmsf.quantization.attention import decompose_attention
 from mmsf.quantization.channel_bits import ChannelBitsQuantizer
 from mmsf.quantization.folding import fold_batch_norms
-from mmsf.quantization.follow import Followed, follow
+from mmsf.quantization.follow import Followed, FollowedCall, follow
 from mmsf.quantization.functions import ModuleStack, QuantizedCall, QuantizedFunctions
 from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.quantization.layers import QuantizedLayer, input_channels, output_channel_axis
 from mmsf.quantization.plan import FLOAT, Bits, bit_plan
 from mmsf.quantization.profiles import profile_named
-from mmsf.quantization.quantizer import Quantizer, switched_off
+from mmsf.quantization.quantizer import Quantizer, QuantizerSettings, switched_off
 from mmsf.quantization.ranges import RangeEstimator
+from mmsf.quantization.sharing import shared_reads
 
 
 @dataclass(frozen=True)
@@ -84,23 +85,26 @@ class QuantizedNetwork(nn.Module):
         self.left_float: dict[str, str] = {}
         unfolded = fold_batch_norms(self.network, followed.folding)
         self.left_float.update(dict.fromkeys(unfolded, "batch norm that cannot be folded"))
-        wanted = {n: c for n, c in followed.calls.items() if self._wants(n, c.from_layers)}
+        wanted = {n: c for n, c in followed.calls.items() if self._wants(n, c.from_layers, followed.last_calls)}
         plan = bit_plan(settings.bits, settings.scheme, followed.order, followed.last, list(wanted), settings.overrides)
         self.bits = plan
         self.multiply_accumulates = {n: followed.multiply_accumulates[n] for n in followed.order}
         self.multiply_accumulates.update({n: c.multiply_accumulates for n, c in wanted.items()})
-        self._swap_layers(followed)
+        groups = shared_reads(followed, set(wanted)) if self.profile.shared_ranges else {}
+        self._shared: dict[tuple[int, int], Quantizer] = {}
+        self._swap_layers(followed, groups)
         self._report_the_rest(followed)
         self.call_names = list(wanted)
-        self.calls = nn.ModuleList(self._call(n, c.operands) for n, c in wanted.items())
+        self.calls = nn.ModuleList(self._call(n, c, groups) for n, c in wanted.items())
+        del self._shared
         self._functions = self._watch_calls() if self.calls else None
 
-    def _wants(self, name: str, from_layers: list[bool]) -> bool:
+    def _wants(self, name: str, from_layers: list[bool], last: set[str]) -> bool:
         kind = name.rpartition(":")[2].rstrip("0123456789")
-        # A sum with a constant (a position embedding) needs no quantizers of its own.
-        return kind in self.profile.calls and (kind == "matmul" or sum(from_layers) > 1)
+        # A sum with a constant (a position embedding) needs no quantizers of its own, and raw outputs stay float.
+        return kind in self.profile.calls and (kind == "matmul" or (sum(from_layers) > 1 and name not in last))
 
-    def _swap_layers(self, followed: Followed) -> None:
+    def _swap_layers(self, followed: Followed, groups: dict[str, int]) -> None:
         for name in followed.order:
             bits, layer = self.bits[name], self.network.get_submodule(name)
             if bits == Bits(None, None):
@@ -112,22 +116,37 @@ class QuantizedNetwork(nn.Module):
                 chosen = self.profile.weight_settings(bits.weight, axis, self.settings.learn_weight_scale)
                 weight = Quantizer(chosen, layer.weight.shape[axis])
             if bits.activation is not None:
-                activation = self._input_quantizer(layer, bits.activation)
+                activation = self._input_quantizer(layer, bits.activation, groups.get(name))
             parent, _, child = name.rpartition(".")
-            setattr(self.network.get_submodule(parent), child, QuantizedLayer(layer, weight, activation))
+            quantized = QuantizedLayer(layer, weight, activation, self.profile.integer_bias)
+            setattr(self.network.get_submodule(parent), child, quantized)
 
-    def _call(self, name: str, operands: int) -> QuantizedCall:
+    def _call(self, name: str, call: FollowedCall, groups: dict[str, int]) -> QuantizedCall:
         bits = self.bits[name].activation
-        return QuantizedCall([None if bits is None else Quantizer(self._activation(bits)) for _ in range(operands)])
+        left = set(range(call.operands)) if bits is None else set()
+        if self.profile.fused_addend and ":add" in name and True in call.straight:
+            left.add(call.straight.index(True))
+        return QuantizedCall(
+            [None if n in left else self._activation(bits, groups.get(f"{name}.{n}")) for n in range(call.operands)]
+        )
 
-    def _input_quantizer(self, layer: nn.Module, bits: int) -> Quantizer:
-        settings = self._activation(bits)
+    def _input_quantizer(self, layer: nn.Module, bits: int, group: int | None) -> Quantizer:
         if not self.settings.activation_channel_bits:
-            return Quantizer(settings)
+            return self._activation(bits, group)
         axis, channels = input_channels(layer)
+        settings = self._activation_settings(bits)
         return ChannelBitsQuantizer(replace(settings, per_channel=True, channel_axis=axis), channels)
 
-    def _activation(self, bits: int):
+    def _activation(self, bits: int, group: int | None) -> Quantizer:
+        """A quantizer of its own, or where the reader is in a group, the group's."""
+        if (group, bits) in self._shared:
+            return self._shared[group, bits]
+        quantizer = Quantizer(self._activation_settings(bits))
+        if group is not None:
+            self._shared[group, bits] = quantizer
+        return quantizer
+
+    def _activation_settings(self, bits: int) -> QuantizerSettings:
         return self.profile.activation_settings(bits, self.settings.learn_activation_scale, self.settings.learn_offset)
 
     def _report_the_rest(self, followed: Followed) -> None:
@@ -179,7 +198,17 @@ class QuantizedNetwork(nn.Module):
                 yield name, module
 
     def activation_quantizers(self) -> Iterator[tuple[str, Quantizer]]:
-        """Every activation quantizer: layer inputs as ``<layer>``, operands of calls as ``<call>.<number>``."""
+        """Every activation quantizer: layer inputs as ``<layer>``, operands of calls as ``<call>.<number>``.
+
+        One that several share goes by the name of the first.
+        """
+        named: dict[Quantizer, str] = {}
+        for name, quantizer in self._activation_places():
+            named.setdefault(quantizer, name)
+        for quantizer, name in named.items():
+            yield name, quantizer
+
+    def _activation_places(self) -> Iterator[tuple[str, Quantizer]]:
         for name, layer in self.layer_quantizers():
             if layer.input_quantizer is not None:
                 yield name, layer.input_quantizer
@@ -211,15 +240,21 @@ class QuantizedNetwork(nn.Module):
         """
         quantized = list(self.quantized_weights())
         present = {name: weight.data for name, _, weight in quantized}
-        quantizers = [quantizer for _, quantizer, _ in quantized] + [q for _, q in self.activation_quantizers()]
         try:
             for name, _, weight in quantized:
                 weight.data = weights[name]
-            with switched_off(quantizers):
+            with self.switched_off():
                 yield
         finally:
             for name, _, weight in quantized:
                 weight.data = present[name]
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        """While the block runs, the network runs with its present weights and nothing is quantized."""
+        weights = [quantizer for _, quantizer, _ in self.quantized_weights()]
+        with switched_off([*weights, *(quantizer for _, quantizer in self.activation_quantizers())]):
+            yield
 
     def quantizers_of(self, name: str) -> list[Quantizer]:
         """The quantizers of a layer, weight first, or of a function call's operands."""
@@ -250,7 +285,8 @@ class QuantizedNetwork(nn.Module):
             plan: Layer or function call -> bits.
 
         Raises:
-            UserError: A layer that is not there, or one that would become float or stop being it.
+            UserError: A layer that is not there, one that would become float or stop being it, or other activation bits for
+                one of several that share a range.
         """
         for name, bits in plan.items():
             if name not in self.bits:
@@ -265,6 +301,13 @@ class QuantizedNetwork(nn.Module):
                 own = bits.weight if is_layer and number == 0 else bits.activation
                 quantizer.settings = quantizer.settings.with_bits(own)
             self.bits[name] = bits
+        for name, bits in self.bits.items():
+            activations = self.quantizers_of(name)[name not in self.call_names and bits.weight is not None :]
+            if any(quantizer.settings.bits != bits.activation for quantizer in activations):
+                raise UserError(
+                    f"{name} shares an activation's range with others in the profile {self.profile.name!r}; the bit plan "
+                    "must give all of them the same activation bits"
+                )
 
     def set_ranges(
         self, histograms: dict[str, GrowingHistogram], weight_range: RangeEstimator, activation_range: RangeEstimator

@@ -23,6 +23,7 @@ class QuantizerSettings:
         channel_axis: Axis of the channels (0 for convolutions and linear layers, 1 for transposed convolutions).
         learn_scale: The scale is a parameter that the optimizer tunes (LSQ: Esser et al. 2019).
         learn_offset: So is the zero point, which is rounded wherever it is used (LSQ+: Bhalgat et al. 2020).
+        narrow: Symmetric only: the smallest integer is left out, so that there are as many negative ones as positive ones.
     """
 
     bits: int
@@ -31,6 +32,7 @@ class QuantizerSettings:
     channel_axis: int = 0
     learn_scale: bool = False
     learn_offset: bool = False
+    narrow: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.bits, bool) or not isinstance(self.bits, int) or not 2 <= self.bits <= 8:
@@ -42,9 +44,9 @@ class QuantizerSettings:
 
     @property
     def integer_range(self) -> tuple[int, int]:
-        """Smallest and largest integer: [-2^(b-1), 2^(b-1)-1] symmetric, [0, 2^b-1] affine."""
+        """Smallest and largest integer: [-2^(b-1), 2^(b-1)-1] symmetric, one less below if narrow; [0, 2^b-1] affine."""
         if self.symmetric:
-            return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+            return -(2 ** (self.bits - 1)) + self.narrow, 2 ** (self.bits - 1) - 1
         return 0, 2**self.bits - 1
 
     def grid(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,6 +143,11 @@ class Quantizer(nn.Module):
         shape = [1] * x.dim()
         shape[self.settings.channel_axis] = -1
         return values.view(shape)
+
+    def integers(self, x: Tensor) -> Tensor:
+        """The integers, around a zero at 0, that ``x`` is rounded to; shape of ``x``, float."""
+        scale, low, high = self.grid_for(x)
+        return torch.div(x, scale).round_().clamp_(low, high)
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` (any shape; channels on ``channel_axis`` where per channel)."""

@@ -18,7 +18,9 @@ class DecodedLaneLoss(SelectiveFocusLoss):
         lane_weight: Weight of the lanes' distance.
         semantic_weight: Weight of Eq. 6's semantic term over the selected heads.
         match_distance: Pixels of a 1640 x 590 frame that are one unit of distance, as in `DistortionRule`.
-        bend: Units; a distance below it counts by its square (Huber), so that gradients fade where lanes agree.
+        bend: Units; a distance below it counts by its square, so that gradients fade where lanes agree, one far above it by
+            its logarithm: a lane that has jumped away must not outweigh those that can be mended. (In Eq. 2 it counts a
+            constant.)
         **settings: As `SelectiveFocusLoss`.
 
     Source:
@@ -41,8 +43,8 @@ class DecodedLaneLoss(SelectiveFocusLoss):
         """Mean distance of the lanes, weighted by the float model's confidence, in match distances; scalar."""
         weights = adapter.point_weights(target)
         moved = (adapter.points(output, target) - adapter.points(target, target)) / self.match_distance
-        distance = F.huber_loss(moved, moved.new_zeros(()).expand_as(moved), reduction="none", delta=self.bend) / self.bend
-        return (weights * distance).sum() / weights.sum().clamp(min=1.0)
+        huber = F.huber_loss(moved, moved.new_zeros(()).expand_as(moved), reduction="none", delta=self.bend) / self.bend
+        return (weights * huber.log1p()).sum() / weights.sum().clamp(min=1.0)
 
     def forward(self, adapter: Adapter, target: HeadOutputs, output: HeadOutputs, head_weights: Tensor) -> dict[str, Tensor]:
         """Losses by name, as `SelectiveFocusLoss.forward`, and ``loss_lanes``."""

@@ -115,7 +115,7 @@ def test_another_weight_can_take_the_place_of_its_own() -> None:
     torch.manual_seed(0)
     layer, other = DeformConv2d(8, 12, 3, padding=1), DeformConv2d(8, 12, 3, padding=1)
     arguments = inputs(layer, dtype=torch.float32)
-    assert torch.equal(layer.forward_with_weight(other.weight, *arguments), other(*arguments))
+    assert torch.equal(layer.forward_with_weight(other.weight, other.bias, *arguments), other(*arguments))
 
 
 def test_groups_that_do_not_divide_the_channels_are_refused() -> None:

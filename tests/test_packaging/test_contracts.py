@@ -41,6 +41,7 @@ def project(tmp_path):
         ("datasets", "from mmsf import evaluation"),
         ("evaluation", "from mmsf import engine"),
         ("visualization", "import torch"),
+        ("engine", "from mmsf import deploy"),
         ("engine", "from mmsf import benchmark"),
     ],
 )

@@ -116,11 +116,11 @@ def test_products_inside_attention_are_quantized():
     assert not torch.equal(with_products, without)
 
 
-def test_the_academic_profile_leaves_sums_and_concatenations_in_float_and_onnxruntime_does_not():
+def test_the_academic_profile_leaves_sums_in_float_and_onnxruntime_does_not():
     academic, runtime = quantized_toy(), quantized_toy(profile="onnxruntime")
     assert {name.rpartition(":")[2] for name in academic.call_names} == {"matmul0", "matmul1"}
-    assert {"block:add0", ":add0", ":concatenation0"} <= set(runtime.call_names)
-    assert {name for name, _ in runtime.activation_quantizers()} >= {"block:add0.0", "block:add0.1"}
+    assert set(runtime.call_names) - set(academic.call_names) == {"block:add0", ":add0"}
+    assert "block:add0.0" in {name for name, _ in runtime.activation_quantizers()}
 
 
 def test_function_quantizers_work_only_inside_the_running_context():
@@ -253,11 +253,11 @@ def test_a_module_of_another_package_takes_part_by_forward_with_weight():
             super().__init__()
             self.weight, self.bias = nn.Parameter(torch.randn(4, 3)), None
 
-        def forward_with_weight(self, weight, x):
+        def forward_with_weight(self, weight, bias, x):
             return x @ weight.T
 
         def forward(self, x):
-            return self.forward_with_weight(self.weight, x)
+            return self.forward_with_weight(self.weight, self.bias, x)
 
     torch.manual_seed(0)
     network, x = nn.Sequential(Scaled()).eval(), torch.randn(5, 3)

@@ -105,5 +105,5 @@ class LaneATT(LaneDetector):
             "logits": self.cls_layer(features),
             "offsets": self.anchor_xs + moved[..., 1:],
             "lengths": self.anchor_lengths + moved[..., 0],
-            "starts": self.anchor_starts.expand(len(images), -1),
+            "starts": self.anchor_starts.expand(images.shape[0], -1),
         }

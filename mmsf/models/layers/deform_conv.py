@@ -65,10 +65,12 @@ class DeformConv2d(nn.Module):
         Returns:
             (B, O, H', W').
         """
-        return self.forward_with_weight(self.weight, x, offset, mask)
+        return self.forward_with_weight(self.weight, self.bias, x, offset, mask)
 
-    def forward_with_weight(self, weight: Tensor, x: Tensor, offset: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`forward` with another weight of the same shape; so a quantized one takes part."""
+    def forward_with_weight(
+        self, weight: Tensor, bias: Tensor | None, x: Tensor, offset: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """`forward` with another weight and bias of the same shapes; so quantized ones take part."""
         batch, _, *size = offset.shape
         samples = self._samples(x, offset)  # (B, G, H'W', K, C/G)
         if mask is not None:
@@ -77,7 +79,7 @@ class DeformConv2d(nn.Module):
         columns = samples.permute(0, 2, 3, 1, 4).flatten(3).unflatten(3, (self.groups, -1))
         kernels = weight.flatten(2).unflatten(0, (self.groups, -1))
         out = torch.einsum("blkgc,gock->bgol", columns, kernels).reshape(batch, -1, *size)
-        return out if self.bias is None else out + self.bias[:, None, None]
+        return out if bias is None else out + bias[:, None, None]
 
     def _positions(self, offset: Tensor) -> tuple[Tensor, Tensor]:
         """Where each tap samples: y and x, each (B, G, H'W', K), in pixels of the input."""

@@ -1,0 +1,48 @@
+"""An exported file as a model that MMEngine's runner evaluates."""
+
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mmsf.deploy.runtime import open_runtime
+from mmsf.models.detectors.base import as_instances
+from mmsf.registry import MODELS, TASK_UTILS
+
+
+@MODELS.register_module()
+class DeployedDetector(BaseModel):
+    """Runs an exported file and decodes its raw outputs, as the detector that it was made from does.
+
+    Args:
+        file: What `tools/export.py` wrote; it says itself how images are prepared and outputs decoded.
+        runtime: As `open_runtime`.
+        threads: As `open_runtime`.
+
+    Raises:
+        UserError: As `open_runtime`.
+    """
+
+    def __init__(self, file: str, runtime: str | None = None, threads: int | None = None) -> None:
+        opened = open_runtime(file, runtime, threads)
+        model = opened.description.model
+        detector = model.get("detector", model)
+        super().__init__(data_preprocessor=detector.get("data_preprocessor"))
+        self.runtime = opened
+        self.adapter = TASK_UTILS.build(model.get("adapter") or detector["adapter"])
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"):
+        """Run the file.
+
+        Args:
+            inputs: Preprocessed images (B, 3, H, W).
+            data_samples: B samples; "predict" needs ``ori_shape``.
+            mode: "tensor" gives raw outputs, "predict" the samples with ``pred_instances``.
+        """
+        raw = self.runtime(inputs)
+        if mode == "tensor":
+            return raw
+        if mode == "predict":
+            lanes = self.adapter.decode(self.adapter.split(raw), [sample.metainfo for sample in data_samples])
+            for sample, found in zip(data_samples, lanes):
+                sample.pred_instances = as_instances(found)
+            return data_samples
+        raise ValueError(f"mode {mode!r} is none of tensor, predict")

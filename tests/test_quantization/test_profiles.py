@@ -1,0 +1,147 @@
+"""Where the profiles of backends put quantizers, and what these and the biases do."""
+
+import pytest
+import torch
+from test_quantization.toy import toy_images
+from torch import Tensor, nn
+
+from mmsf.errors import UserError
+from mmsf.quantization import PROFILES, Bits, MinMaxRange, QuantizationSettings, QuantizedNetwork, correcting_weights
+from mmsf.quantization.layers import QuantizedLayer
+
+
+class Forks(nn.Module):
+    """A residual sum, a concatenation before a layer, and one that is a raw output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3)
+        self.conv = nn.Conv2d(8, 8, 3, padding=1)
+        self.after = nn.Conv2d(8, 8, 1)
+        self.joined = nn.Conv2d(16, 4, 1)
+        self.up = nn.ConvTranspose2d(4, 4, 2, 2, groups=2)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        x = self.stem(images).relu()
+        x = (self.conv(x) + x).relu()
+        y = self.after(x)
+        z = self.joined(torch.cat((x, y), 1))
+        return {"up": self.up(z), "both": torch.cat((z, -z), 1)}
+
+
+def made(profile: str, bits: str = "w8a8", **settings) -> QuantizedNetwork:
+    torch.manual_seed(0)
+    network, images = Forks().eval(), toy_images()
+    quantized = QuantizedNetwork(network, lambda m: m(images), QuantizationSettings(bits, profile=profile, **settings))
+    with torch.no_grad(), quantized.observing() as histograms, quantized.running():
+        quantized.network(images)
+    quantized.set_ranges(histograms, MinMaxRange(), MinMaxRange())
+    return quantized
+
+
+def operands(quantized: QuantizedNetwork, call: str) -> list[nn.Module]:
+    return list(quantized.calls[quantized.call_names.index(call)].operands)
+
+
+def test_a_tensor_has_one_range_wherever_it_goes() -> None:
+    quantized = made("onnxruntime")
+    layers = dict(quantized.layer_quantizers())
+    summed = operands(quantized, ":add0")
+    assert summed[1] is layers["conv"].input_quantizer
+    assert summed[0] is not summed[1]
+
+
+def test_parts_and_result_of_a_concatenation_have_one_range() -> None:
+    for profile in ("onnxruntime", "tensorrt"):
+        quantized = made(profile)
+        layers = dict(quantized.layer_quantizers())
+        first, second = operands(quantized, ":concatenation0")
+        assert first is second is layers["joined"].input_quantizer is layers["after"].input_quantizer
+
+
+def test_every_profile_leaves_what_only_makes_raw_outputs_in_float() -> None:
+    for profile in PROFILES:
+        assert ":concatenation1" not in made(profile).call_names
+
+
+def test_openvino_keeps_sums_and_tensorrt_the_addend_that_a_layer_makes_in_float() -> None:
+    assert made("openvino").call_names == []
+    first, second = operands(made("tensorrt"), ":add0")
+    assert isinstance(first, nn.Identity)
+    assert second.settings.symmetric
+
+
+def test_tensorrts_zero_points_are_zero_and_its_weights_never_the_smallest_integer() -> None:
+    quantized = made("tensorrt")
+    assert all(not q.zero_point.any() for _, q in quantized.activation_quantizers())
+    for _, quantizer, weight in quantized.quantized_weights():
+        assert quantizer.settings.integer_range == (-127, 127)
+        assert quantizer.integers(weight).abs().max() == 127
+
+
+def test_onnxruntimes_biases_are_multiples_of_the_integer_products_step() -> None:
+    for name, layer in made("onnxruntime").layer_quantizers():
+        steps = layer.quantized_bias().double() / layer.bias_scale().double()
+        assert (steps - steps.round()).abs().max() < 1e-2, name
+        assert not torch.equal(layer.quantized_bias(), layer.bias)
+        assert (layer.quantized_bias() - layer.bias).abs().max() <= 0.51 * layer.bias_scale().max()
+
+
+def test_other_profiles_leave_biases_as_they_are() -> None:
+    for profile in ("academic", "openvino", "tensorrt"):
+        assert all(layer.quantized_bias() is layer.bias for _, layer in made(profile).layer_quantizers())
+
+
+def test_a_rounded_bias_passes_its_gradient_straight_through() -> None:
+    quantized = made("onnxruntime")
+    with quantized.running():
+        quantized.network(toy_images())["up"].sum().backward()
+    for name, layer in quantized.layer_quantizers():
+        assert layer.bias.grad.abs().sum() > 0, name
+
+
+def test_nothing_is_rounded_while_quantizers_are_off() -> None:
+    torch.manual_seed(0)
+    want = Forks().eval()(toy_images())
+    quantized = made("onnxruntime")
+    with torch.no_grad(), quantized.switched_off(), quantized.running():
+        got = quantized.network(toy_images())
+    assert all(torch.equal(got[name], want[name]) for name in want)
+
+
+def test_a_shared_quantizer_is_counted_and_saved_once_with_the_right_range() -> None:
+    quantized = made("onnxruntime")
+    named = list(quantized.activation_quantizers())
+    assert len({id(q) for _, q in named}) == len(named)
+    again = made("onnxruntime")
+    again.load_state_dict(quantized.state_dict(), strict=True)
+    with torch.no_grad(), quantized.running(), again.running():
+        for name, value in quantized.network(toy_images()).items():
+            assert torch.equal(again.network(toy_images())[name], value)
+
+
+def test_learned_scales_that_are_shared_are_one_parameter() -> None:
+    quantized = made("onnxruntime", learn_activation_scale=True)
+    parameters = list(quantized.parameters())
+    assert len({id(p) for p in parameters}) == len(parameters)
+    assert sum(p.dim() == 0 for p in parameters) == len(list(quantized.activation_quantizers()))
+
+
+def test_a_bit_plan_cannot_part_what_shares_a_range() -> None:
+    with pytest.raises(UserError, match="same activation bits"):
+        made("onnxruntime").set_bits({"conv": Bits(8, 4)})
+
+
+def test_readers_with_other_bits_have_ranges_of_their_own() -> None:
+    quantized = made("onnxruntime", overrides={"conv": "w8a4"})
+    assert operands(quantized, ":add0")[1] is not dict(quantized.layer_quantizers())["conv"].input_quantizer
+
+
+def test_correction_sees_quantized_layer_inputs_also_where_their_quantizer_serves_a_sum() -> None:
+    quantized = made("onnxruntime", bits="w8a2")
+    before = {name: layer.bias.clone() for name, layer in quantized.layer_quantizers()}
+    with torch.no_grad(), correcting_weights(quantized), quantized.running():
+        quantized.network(toy_images())
+    layers: dict[str, QuantizedLayer] = dict(quantized.layer_quantizers())
+    assert all((layers[name].bias - bias).abs().max() > 1e-4 for name, bias in before.items())
+    assert all(call.enabled for call in quantized.calls)
