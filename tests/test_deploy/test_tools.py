@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 from originals import ROOT
 from test_deploy.quantized_files import PRESETS, float_config, float_weights
 
 from mmsf.benchmark.deploy import benchmark_deploy, deploy_table
 from mmsf.benchmark.grid import Detector
 from mmsf.deploy.export import export
+from mmsf.engine import LaneInferencer
 from mmsf.engine.ptq import quantize
 from mmsf.engine.quantized_file import read_quantized
 
@@ -41,8 +43,17 @@ def test_a_tuned_detector_with_learned_ranges_is_exported(roads: Path, tmp_path:
         checkpoint=str(float_weights("laneatt")),
         data_root=str(roads),
     )
-    assert out.is_file()
     assert found.failures == []
+    image = str(next(roads.rglob("*.jpg")))
+    quantized, exported = (
+        LaneInferencer(float_config("laneatt"), weights, show_progress=False)(image)
+        for weights in (tmp_path / "quantized.pth", out)
+    )
+    lanes, others = quantized["predictions"][0]["lines"], exported["predictions"][0]["lines"]
+    assert len(lanes) == len(others) > 0
+    for lane, other in zip(lanes, others):
+        np.testing.assert_allclose(lane, other, atol=10)  # pixels of the frame
+    assert exported["visualization"][0].shape == quantized["visualization"][0].shape
 
 
 def test_the_tool_says_in_one_line_what_is_wrong(laneatt: Path, roads: Path, tmp_path: Path) -> None:
