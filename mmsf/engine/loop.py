@@ -197,7 +197,8 @@ class PTQLoop(BaseLoop):
         def run() -> list[dict[str, torch.Tensor]]:
             return [self.model.quantized_raw(self.preprocess(batch)["inputs"]) for batch in batches]
 
-        shares = equalise(self.model.quantized, run, self.weight_range, self.activation_range)
+        weight_range = None if self._max_iters else self.weight_range  # None: tuning mends the weights
+        shares = equalise(self.model.quantized, run, weight_range, self.activation_range)
         moved = ", ".join(f"{name} {share:g}" for name, share in shares.items() if share is not None)
         self.runner.logger.info(f"equalisation: {len(shares)} places; share moved into the weights: {moved or 'none'}")
 

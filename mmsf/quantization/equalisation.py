@@ -23,7 +23,10 @@ Runs = list[tuple]
 
 @torch.no_grad()
 def equalise(
-    network: QuantizedNetwork, run: Callable[[], object], weight_range: RangeEstimator, activation_range: RangeEstimator
+    network: QuantizedNetwork,
+    run: Callable[[], object],
+    weight_range: RangeEstimator | None,
+    activation_range: RangeEstimator,
 ) -> dict[str, float | None]:
     """Rescale channels between layers where that lowers quantization's error; weights and biases change in place.
 
@@ -38,7 +41,8 @@ def equalise(
     Args:
         network: Its ranges need not be set, and are worthless afterwards.
         run: Runs the network on calibration frames, always the same, and returns its raw outputs.
-        weight_range: The estimator that will set the weights' ranges.
+        weight_range: The estimator that will set the weights' ranges. None leaves the weights' error out: tuning mends it,
+            but not the error of activations, so their channels then get all the room.
         activation_range: The same for activations.
 
     Returns:
@@ -122,7 +126,7 @@ def _error(
     rectified: list[bool],
     inputs: list[Runs],
     factors: Tensor,
-    weight_range: RangeEstimator,
+    weight_range: RangeEstimator | None,
     activation_range: RangeEstimator,
 ) -> float:
     """Mean square error of the layers' outputs, behind their ReLU if there is one, with ``factors``.
@@ -139,7 +143,7 @@ def _error(
             histogram(x)
         activation_range.set_activation_range(layer.input_quantizer, histogram)
         weight = rescaled_inputs(layer, factors)
-        if layer.weight_quantizer is not None:
+        if weight_range is not None and layer.weight_quantizer is not None:
             weight_range.set_weight_range(layer.weight_quantizer, weight)
             weight = layer.weight_quantizer(weight)
         error = power = 0.0

@@ -1,0 +1,3 @@
+_base_ = "./best-mixed.py"
+
+ptq_model = dict(quantizer=dict(bits="w4a4"))

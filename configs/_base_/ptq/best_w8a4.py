@@ -1,0 +1,3 @@
+_base_ = "./best.py"
+
+ptq_model = dict(quantizer=dict(bits="w8a4"))

@@ -1,0 +1,43 @@
+# What the parts of the preset `best` do: small LSTR, W4A4, each part left out alone.
+_base_ = ["../_base_/benchmark/tiny.py"]
+
+title = "Parts of the preset `best`, small LSTR on synthetic roads"
+detectors = [_base_.tiny.lstr]
+methods = [
+    dict(name="best", title="best", preset="best"),
+    dict(
+        name="heads",
+        title="loss on heads (Eq. 6), not on decoded lanes",
+        preset="best",
+        options={"model.loss.type": "mmsf.SelectiveFocusLoss"},
+    ),
+    dict(name="unequal", title="no equalisation", preset="best", options={"train_cfg.equalisation": False}),
+    dict(
+        name="fixed-scales",
+        title="activation scales not learned",
+        preset="best",
+        options={"model.quantizer.learn_activation_scale": False},
+    ),
+    dict(
+        name="correction",
+        title="with weight correction",
+        preset="best",
+        options={"train_cfg.weight_correction": True},
+    ),
+    dict(
+        name="semantic",
+        title="with a tenth of Eq. 6's semantic term",
+        preset="best",
+        options={"model.loss.semantic_weight": 0.1},
+    ),
+    dict(
+        name="customary",
+        title="first and last layers at 8 bits",
+        preset="best",
+        options={"model.quantizer.scheme": "customary"},
+    ),
+    dict(name="selective-focus", title="preset selective-focus", preset="selective-focus"),
+    dict(name="best-mixed", title="best-mixed", preset="best-mixed"),
+]
+options = {"train_cfg.max_iters": 400, "param_scheduler.0.T_max": 400}
+bits = ["w4a4"]
