@@ -4,8 +4,6 @@ from mmsf.engine import storage
 from mmsf.engine.analysis_hook import AnalysisHook
 from mmsf.engine.best_moment_hook import BestMomentHook
 from mmsf.engine.blockwise_loop import BlockwiseLoop
-from mmsf.engine.dropping_hook import DroppingHook
-from mmsf.engine.hint_hook import HintHook
 from mmsf.engine.inferencer import LaneInferencer
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.qat_loop import QATLoop
@@ -20,8 +18,6 @@ __all__ = [
     "AnalysisHook",
     "BestMomentHook",
     "BlockwiseLoop",
-    "DroppingHook",
-    "HintHook",
     "LaneInferencer",
     "PTQLoop",
     "QATLoop",

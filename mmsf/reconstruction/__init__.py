@@ -2,7 +2,6 @@
 
 from mmsf.reconstruction.activations import ActivationMemory, Kept, record
 from mmsf.reconstruction.decoded import DecodedLaneLoss
-from mmsf.reconstruction.hint import FeatureHint
 from mmsf.reconstruction.importance import lane_gradients, normalise, squared_gradients
 from mmsf.reconstruction.selective_focus import SelectiveFocusLoss
 from mmsf.reconstruction.settings import ReconstructionSettings
@@ -12,7 +11,6 @@ from mmsf.reconstruction.units import Unit, find_units
 __all__ = [
     "ActivationMemory",
     "DecodedLaneLoss",
-    "FeatureHint",
     "Kept",
     "ReconstructionSettings",
     "SelectiveFocusLoss",

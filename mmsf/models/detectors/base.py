@@ -24,12 +24,7 @@ class LaneDetector(BaseModel):
         data_preprocessor: Config of the preprocessor, which normalises the images.
         init_cfg: Config of MMEngine's weight initialisation.
         bfloat16_backbone: Run the backbone in bfloat16 in training, which is twice as fast on processors with units for it.
-
-    Attributes:
-        feature_module: Name of the module whose outputs are the features that the heads work on.
     """
-
-    feature_module = "neck"
 
     def __init__(
         self,

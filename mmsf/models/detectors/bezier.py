@@ -71,8 +71,6 @@ class BezierLaneNet(LaneDetector):
         Feng et al., "Rethinking Efficient Lane Detection via Curve Modeling", 2022; pytorch-auto-drive's networks.
     """
 
-    feature_module = "dilated_blocks"
-
     def __init__(
         self,
         backbone: dict,

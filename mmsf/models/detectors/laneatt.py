@@ -37,8 +37,6 @@ class LaneATT(LaneDetector):
         Tabelini et al., "Keep your Eyes on the Lane: Real-time Attention-guided Lane Detection", 2021.
     """
 
-    feature_module = "conv1"
-
     def __init__(
         self,
         backbone: dict,

@@ -34,8 +34,6 @@ class LSTR(LaneDetector):
         Liu et al., "End-to-end Lane Shape Prediction with Transformers", 2021.
     """
 
-    feature_module = "transformer.encoder"
-
     def __init__(
         self,
         backbone: dict,

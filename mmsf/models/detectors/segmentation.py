@@ -94,8 +94,6 @@ class SCNN(SegmentationDetector):
         pytorch-auto-drive.
     """
 
-    feature_module = "scnn_layer"
-
     def __init__(self, channels: int = 128, num_classes: int = 5, **settings) -> None:
         super().__init__(channels=channels, num_classes=num_classes, **settings)
         self.scnn_layer = SpatialConvolution(channels)
@@ -119,8 +117,6 @@ class RESA(SegmentationDetector):
         Zheng et al., "RESA: Recurrent Feature-Shift Aggregator for Lane Detection", 2021; pytorch-auto-drive's variant for
         CULane, with batch norm in the reducer, five iterations and another existence head.
     """
-
-    feature_module = "spatial_conv"
 
     def __init__(self, channels: int = 128, num_classes: int = 5, **settings) -> None:
         super().__init__(channels=channels, num_classes=num_classes, **settings)
