@@ -9,7 +9,6 @@ from mmsf.engine.loop import PTQLoop
 from mmsf.engine.qat_loop import QATLoop
 from mmsf.engine.relative_rates import RelativeRateConstructor
 from mmsf.engine.result_hook import ResultHook
-from mmsf.engine.rounding_hook import RoundingHook
 from mmsf.engine.sensitivity_hook import SensitivityHook
 from mmsf.engine.sensitivity_loop import SensitivityLoop
 from mmsf.engine.wrapper import QuantWrapper
@@ -24,7 +23,6 @@ __all__ = [
     "QuantWrapper",
     "RelativeRateConstructor",
     "ResultHook",
-    "RoundingHook",
     "SensitivityHook",
     "SensitivityLoop",
     "storage",

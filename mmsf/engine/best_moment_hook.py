@@ -81,7 +81,8 @@ class BestMomentHook(Hook):
         score = self.scores[iteration] = self._score(runner)
         best = self.kept is None or score < self.scores[self.kept]
         if best:
-            self.kept, self._state = iteration, deployed_state(self._network(runner))
+            state = self._network(runner).state_dict()
+            self.kept, self._state = iteration, {name: value.to("cpu", copy=True) for name, value in state.items()}
         runner.message_hub.update_scalar("train/held_out/distortion", score)
         runner.logger.info(
             f"distortion {score:.4g} on {len(self._held_out)} held-out frames at iteration {iteration}{' *' if best else ''}"
@@ -112,12 +113,3 @@ class BestMomentHook(Hook):
         if "best_moment" in checkpoint:
             found = checkpoint["best_moment"]
             self.scores, self.kept, self._state = found["scores"], found["kept"], found["state"]
-
-
-@torch.no_grad()
-def deployed_state(network: QuantizedNetwork) -> dict[str, Tensor]:
-    """What ``state_dict`` of a network would give if tuning ended now, on the CPU: weights on their grids."""
-    state = {name: value.to("cpu", copy=True) for name, value in network.state_dict().items() if ".rounding." not in name}
-    for name, quantizer, weight in network.quantized_weights():
-        state[f"network.{name}.layer.weight"] = quantizer(weight).to("cpu", copy=True)
-    return state

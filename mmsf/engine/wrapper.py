@@ -1,7 +1,5 @@
 """The model that MMEngine's runner tunes: a float detector and its quantized copy."""
 
-from collections.abc import Callable
-
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
@@ -42,8 +40,6 @@ class QuantWrapper(BaseModel):
         kept_outputs: Raw float outputs of the calibration frames by name, (N, ...); looked up by a sample's
             ``calibration_index``. None computes them when they are needed.
         present_errors: Head -> error of its semantics in the last "loss" batch, (B, ...).
-        further_losses: Name, beginning with "loss_", -> another loss of the batch, given its preprocessed images; computed
-            after the quantized network has run on them.
         predicts_in_float: While True, predictions are the float detector's.
 
     Raises:
@@ -85,7 +81,6 @@ class QuantWrapper(BaseModel):
         self.register_buffer("head_weights", torch.ones(len(self.adapter.semantic_heads)))
         self.kept_outputs: dict[str, Tensor] | None = None
         self.present_errors: dict[str, Tensor] = {}
-        self.further_losses: dict[str, Callable[[Tensor], Tensor]] = {}
         self.predicts_in_float = False
 
     def init_weights(self) -> None:
@@ -158,6 +153,5 @@ class QuantWrapper(BaseModel):
             output = self.quantized_raw(inputs, compared_to=target)
             target, output = self.adapter.split(target), self.adapter.split(output)
             self.present_errors = {name: error.detach() for name, error in head_errors(target, output).items()}
-            losses = self.loss_function(self.adapter, target, output, self.head_weights)
-            return losses | {name: further(inputs) for name, further in self.further_losses.items()}
+            return self.loss_function(self.adapter, target, output, self.head_weights)
         raise ValueError(f"mode {mode!r} is none of tensor, predict, loss")

@@ -5,7 +5,6 @@ from mmsf.engine import SensitivityHook
 from mmsf.errors import UserError
 
 HOOKS = [
-    dict(type="mmsf.RoundingHook", iterations=2),
     dict(type="mmsf.BestMomentHook", frames=4, interval=2),
 ]
 
