@@ -37,7 +37,13 @@ methods = [
         options={"model.quantizer.scheme": "customary"},
     ),
     dict(name="selective-focus", title="preset selective-focus", preset="selective-focus"),
-    dict(name="best-mixed", title="best-mixed", preset="best-mixed"),
+    dict(
+        name="slope",
+        title="preset selective-focus, weights by slope",
+        preset="selective-focus",
+        options={"custom_hooks.0.selection": "slope"},
+    ),
+    dict(name="best-mixed", title="preset best-mixed", preset="best-mixed"),
 ]
 options = {"train_cfg.max_iters": 400, "param_scheduler.0.T_max": 400}
 bits = ["w4a4"]

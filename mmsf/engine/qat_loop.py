@@ -84,8 +84,10 @@ class QATLoop(PTQLoop):
     def tune(self) -> None:
         """Iterations of the optimizer, through the Runner's hooks."""
         with self.timed("tuning"):
+            self.runner.call_hook("before_train_epoch")
             for batch in self.labelled.batches(self._iter, self._max_iters):
                 self.run_iter(batch)
+            self.runner.call_hook("after_train_epoch")
 
 
 def share_of_schedule(schedule: dict, share: float, iterations_of_an_epoch: int) -> int:
