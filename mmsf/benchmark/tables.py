@@ -1,6 +1,7 @@
 """A benchmark's results as Markdown tables in the layout of the paper's Table 1."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mmsf.benchmark import paper
 from mmsf.benchmark.curves import AXES, curves_of, efforts
@@ -22,13 +23,15 @@ _MEASURED = {
 
 
 def markdown(grid: Grid, groups: Groups, failed: Sequence[tuple[str, str]]) -> str:
-    """The whole ``table.md``.
+    """The whole ``table.md``, of the bits that something is finished at.
 
     Args:
         grid: What was asked for.
         groups: What is finished.
         failed: (cell, error) of the runs that failed.
     """
+    run = tuple(bits for bits in grid.bits if any((detector.name, bits) in groups for detector in grid.detectors))
+    grid = replace(grid, bits=run or grid.bits)
     parts = [f"# {grid.title}", *([grid.note] if grid.note else []), _legend(grid, groups), f1_table(grid, groups)]
     for axis, words in AXES.items():
         if table := effort_table(grid, groups, axis):

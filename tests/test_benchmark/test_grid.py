@@ -47,7 +47,8 @@ def test_the_small_tables_have_the_papers_figures_and_say_whose_they_are(number)
     assert "cannot be compared" in found.note
     assert {detector.paper for detector in found.detectors} == {f"{detector.title} Small" for detector in found.detectors}
     known = METHODS[number] - {"W8A8"}
-    assert {method.paper for method in found.methods} == known
+    # A method of ours that the paper does not have stands without a figure.
+    assert {method.paper for method in found.methods} - {None} == known
 
 
 @pytest.mark.parametrize("name", ["convergence_tiny", "equal_effort_tiny"])

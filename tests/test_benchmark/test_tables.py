@@ -166,6 +166,11 @@ def test_runs_on_different_frames_are_not_compared(tmp_path):
     assert not (tmp_path / "table.md").exists()
 
 
+def test_bits_that_nothing_ran_at_are_left_out(tmp_path):
+    found = rows(table(tmp_path, [finished(tmp_path, LSTR, OURS, HALF)], bits=("w8a8", "w4a4")))
+    assert {row[0] for row in found[3:]} == {"W4A4"}
+
+
 def test_a_table_of_nothing_says_so(tmp_path):
     text = table(tmp_path, [])
     assert "No run is finished." in text
