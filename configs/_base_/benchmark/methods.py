@@ -35,5 +35,4 @@ small = [
     dict(name="paper", title="Selective Focus, paper", paper="Ours", options={"train_cfg.max_iters": 400}),
     dict(name="selective-focus", title="Selective Focus, mmsf", paper="Ours"),
     dict(name="best", title="mmsf best", options=_of_the_network),
-    dict(name="best-mixed", title="mmsf best, 5 % at 8 bits", options=_of_the_network),
 ]
