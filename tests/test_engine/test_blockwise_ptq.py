@@ -9,6 +9,7 @@ import small_segmentation
 import torch
 from test_engine.runs import CHECKPOINT, FLOAT_CONFIG, ROOT
 
+from mmsf import safe_globals
 from mmsf.datasets.synthetic import write_dataset
 from mmsf.engine import BlockwiseLoop
 from mmsf.engine.config import preset_files, read_config, with_preset
@@ -249,6 +250,7 @@ def test_qdrop_brings_lstr_at_four_bits_nearer_to_its_float_model_than_ranges_do
         return {n: (v - loop.model.kept_outputs[n]).square().mean().item() for n, v in loop.quantized_outputs().items()}
 
     tuned = errors()
+    safe_globals.allow()
     loop.model.load_state_dict(torch.load(tmp_path / "run" / "ranges.pth", weights_only=True)["state_dict"])
     calibrated = errors()
     assert tuned["logits"] < 0.6 * calibrated["logits"]

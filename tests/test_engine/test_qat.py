@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from test_engine.runs import FLOAT_CONFIG, ROOT
 
+from mmsf import safe_globals
 from mmsf.engine import QuantWrapper
 from mmsf.engine.config import apply_options, set_roots, with_preset
 from mmsf.engine.labelled import LabelledFrames
@@ -72,6 +73,7 @@ def run_tool(tool: Path, *given: str) -> subprocess.CompletedProcess:
 
 
 def state(folder: Path, name: str = "quantized.pth") -> dict[str, torch.Tensor]:
+    safe_globals.allow()
     return torch.load(folder / name, weights_only=True)["state_dict"]
 
 
