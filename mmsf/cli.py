@@ -9,6 +9,13 @@ from mmengine.config import DictAction
 from mmsf.errors import UserError
 
 
+class _Ignored(argparse.Action):
+    """Takes a value and keeps nothing of it."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        pass
+
+
 def add_quantization_arguments(parser: argparse.ArgumentParser, work_dir: str) -> None:
     """Add what every command that quantizes takes: config, weights, data, preset, work directory, settings.
 
@@ -23,6 +30,11 @@ def add_quantization_arguments(parser: argparse.ArgumentParser, work_dir: str) -
     parser.add_argument("--preset", help="method to put on a float config, such as selective-focus")
     parser.add_argument("--bits", help="with --preset: w8a8, w8a4 or w4a4")
     parser.add_argument("--work-dir", help=f"where results go; default {work_dir}")
+    add_config_options(parser)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, whose pairs are a dict in ``options``."""
     parser.add_argument(
         "--cfg-options",
         dest="options",
@@ -31,6 +43,16 @@ def add_quantization_arguments(parser: argparse.ArgumentParser, work_dir: str) -
         default={},
         metavar="K=V",
         help="pairs merged into the config",
+    )
+
+
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher``, and take the rank that a launcher passes in the environment as well, without keeping it."""
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="starter of several processes"
+    )
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=argparse.SUPPRESS, help=argparse.SUPPRESS, action=_Ignored
     )
 
 

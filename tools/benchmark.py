@@ -10,11 +10,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
 from mmsf.benchmark import Benchmark, read_grid
-from mmsf.cli import run
+from mmsf.cli import add_config_options, run
 from mmsf.deploy.description import require
 
 PRESETS = Path(__file__).resolve().parent.parent / "configs" / "_base_" / "ptq"
@@ -33,9 +31,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--checkpoint", help="float weights, of a single detector")
     parser.add_argument("--data-root", help="folder of the data set, for all detectors")
     parser.add_argument("--calibration-root", nargs="+", help="folders of images to calibrate with, for all detectors")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, help="k=v pairs merged into the config of every run"
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 
@@ -58,7 +54,7 @@ def main() -> None:
         PRESETS,
         part=dict(detectors=args.detectors, methods=args.methods, bits=args.bits, seeds=args.seeds),
         files=dict(checkpoint=args.checkpoint, data_root=args.data_root, calibration_root=args.calibration_root),
-        options=args.cfg_options,
+        options=args.options,
     )
     if args.what == "tables":
         print(benchmark.write_tables())

@@ -6,13 +6,9 @@ python tools/export.py configs/ptq/lstr_tusimple_w8a8_selective-focus.py work_di
 
 import argparse
 
-from mmengine.config import DictAction
-
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
-from mmsf.cli import run
-from mmsf.deploy.description import require
-
-BACKENDS = ["onnxruntime", "openvino", "tensorrt"]
+from mmsf.cli import add_config_options, run
+from mmsf.deploy.description import BACKENDS, require
 
 
 def parse_args() -> argparse.Namespace:
@@ -25,15 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--checkpoint", help="float weights, to measure quantization's error against")
     parser.add_argument("--data-root", help="folder of the data set")
     parser.add_argument("--simulated", action="store_true", help="allow bits that the backend has no numbers for")
-    parser.add_argument(
-        "--cfg-options",
-        dest="options",
-        nargs="+",
-        action=DictAction,
-        default={},
-        metavar="K=V",
-        help="merged into the config",
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 

@@ -12,7 +12,7 @@ from mmsf.errors import UserError
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="float or PTQ config: how images are prepared, and the model of float weights")
-    parser.add_argument("weights", help="quantized.pth or float weights; the file tells which")
+    parser.add_argument("weights", help="quantized.pth, an exported .onnx file, or float weights; the file tells which")
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder of images, or video")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
-from mmsf.cli import add_quantization_arguments, run
+from mmsf.cli import add_launcher, add_quantization_arguments, run
 from mmsf.engine.ptq import quantize
 
 PRESETS = Path(__file__).resolve().parent.parent / "configs" / "_base_" / "ptq"
@@ -18,15 +18,12 @@ def parse_args() -> argparse.Namespace:
     add_quantization_arguments(parser, "work_dirs/<config>")
     parser.add_argument("--bit-plan", help="JSON file: layer or pattern -> [weight bits, activation bits], 'float' allowed")
     parser.add_argument("--resume", action="store_true", help="go on where a stopped run in the work directory was")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher(parser)
     return parser.parse_args()
 
 
 def main() -> None:
-    args = vars(parse_args())
-    del args["local_rank"]  # for the launcher, which passes it in the environment as well
-    quantize(**args, presets=PRESETS)
+    quantize(**vars(parse_args()), presets=PRESETS)
 
 
 if __name__ == "__main__":

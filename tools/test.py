@@ -2,10 +2,8 @@
 
 import argparse
 
-from mmengine.config import DictAction
-
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
-from mmsf.cli import run
+from mmsf.cli import add_config_options, add_launcher, run
 from mmsf.engine.evaluate import evaluate
 
 
@@ -16,23 +14,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data-root", help="folder of the data set")
     parser.add_argument("--runtime", choices=["onnxruntime", "openvino"], help="of an exported file; default its backend's")
     parser.add_argument("--work-dir", help="where the log goes; default work_dirs/<config>")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={}, help="k=v pairs merged into the config")
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_config_options(parser)
+    add_launcher(parser)
     return parser.parse_args()
 
 
 def main() -> None:
-    args = parse_args()
-    evaluate(
-        args.config,
-        args.weights,
-        data_root=args.data_root,
-        work_dir=args.work_dir,
-        runtime=args.runtime,
-        launcher=args.launcher,
-        options=args.cfg_options,
-    )
+    evaluate(**vars(parse_args()))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
-from mmsf.cli import add_quantization_arguments, run
+from mmsf.cli import add_launcher, add_quantization_arguments, run
 from mmsf.engine.config import apply_options, is_ptq, read_config, set_roots
 from mmsf.engine.ptq import quantize
 from mmsf.errors import UserError
@@ -23,10 +23,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_quantization_arguments(parser, "work_dirs/<config>")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work directory")
-    parser.add_argument(
-        "--launcher", choices=["none", "pytorch", "slurm"], default="none", help="starter of several processes"
-    )
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher(parser)
     return parser.parse_args()
 
 
@@ -44,11 +41,9 @@ def train_float(config: Config, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
-    given = vars(arguments)
-    del given["local_rank"]  # for the launcher, which passes it in the environment as well
     config = read_config(arguments.config)
     if is_ptq(config) or arguments.preset is not None or arguments.bits is not None:
-        quantize(**given, presets=PRESETS)
+        quantize(**vars(arguments), presets=PRESETS)
     else:
         train_float(config, arguments)
 

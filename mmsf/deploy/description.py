@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmsf.errors import UserError
 
+BACKENDS = ("onnxruntime", "openvino", "tensorrt")
 INPUT = "images"
 KEY = "mmsf"
 

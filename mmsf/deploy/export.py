@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from mmsf.deploy.description import Description
+from mmsf.deploy.description import BACKENDS, Description
 from mmsf.deploy.exportable import ExportedNetwork
 from mmsf.deploy.frames import read_frames
 from mmsf.deploy.onnx_file import finish, write_graph
@@ -19,7 +19,6 @@ from mmsf.files import whole_or_absent
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.version import __version__
 
-BACKENDS = ("onnxruntime", "openvino", "tensorrt")
 # OpenVINO has DeformableConvolution, but does not read ONNX's node.
 WITHOUT_DEFORM_CONV = ("openvino", "tensorrt")
 # Weights of 4 bits: the format has them, and these read it. OpenVINO fails to compile such convolutions.

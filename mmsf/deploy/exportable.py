@@ -39,8 +39,7 @@ class ActivationNode(nn.Module):
         self.clip = settings.bits < 8
         low, high = quantizer.grid_limits()
         integer = torch.int8 if settings.symmetric else torch.uint8
-        # Tuning may have pushed a learned scale below what is used.
-        self.register_buffer("scale", quantizer.scale.detach().clamp(min=1e-8) if settings.learn_scale else quantizer.scale)
+        self.register_buffer("scale", quantizer.scale.detach().clone())
         self.register_buffer("zero_point", quantizer.zero_point.to(integer))
         self.register_buffer("low", low)
         self.register_buffer("high", high)

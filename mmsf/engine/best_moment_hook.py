@@ -2,11 +2,9 @@
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
 from mmsf.errors import UserError
-from mmsf.quantization import QuantizedNetwork
 from mmsf.registry import HOOKS
 from mmsf.sensitivity.scoring import DistortionScorer
 
@@ -74,14 +72,14 @@ class BestMomentHook(Hook):
         """Score the last model; put the best one back."""
         if runner.train_loop.iter not in self.scores:
             self._look(runner, iteration=runner.train_loop.iter)
-        self._network(runner).load_state_dict(self._state)
+        runner.train_loop.model.quantized.load_state_dict(self._state)
         runner.logger.info(f"the model of iteration {self.kept} is kept: distortion {self.scores[self.kept]:.4g}")
 
     def _look(self, runner, iteration: int) -> None:
         score = self.scores[iteration] = self._score(runner)
         best = self.kept is None or score < self.scores[self.kept]
         if best:
-            state = self._network(runner).state_dict()
+            state = runner.train_loop.model.quantized.state_dict()
             self.kept, self._state = iteration, {name: value.to("cpu", copy=True) for name, value in state.items()}
         runner.message_hub.update_scalar("train/held_out/distortion", score)
         runner.logger.info(
@@ -94,10 +92,6 @@ class BestMomentHook(Hook):
         raws = [loop.model.quantized_raw(loop.preprocess(b)["inputs"]) for b in loop.frames.batches(self._held_out)]
         heads = loop.model.adapter.split({name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]})
         return float(self._scorer.of(heads).mean())
-
-    @staticmethod
-    def _network(runner) -> QuantizedNetwork:
-        return (runner.model.module if is_model_wrapper(runner.model) else runner.model).quantized
 
     def summary(self) -> dict:
         """For `summary.json`."""

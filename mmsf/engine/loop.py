@@ -12,15 +12,15 @@ from mmsf.adapters.errors import head_errors
 from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost, float_step
-from mmsf.engine.loop_state import LoopState
+from mmsf.engine.loop_state import LoopState, state_of, take_up
 from mmsf.engine.progress import with_progress
 from mmsf.engine.relative_rates import settle_shares
-from mmsf.engine.storage import WHOLE_OR_ABSENT, check_same_file, file_hash
+from mmsf.engine.storage import WHOLE_OR_ABSENT
 from mmsf.engine.validation import validate
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
-from mmsf.quantization import Bits, RangeEstimator, correcting_weights, equalise
+from mmsf.quantization import RangeEstimator, correcting_weights, equalise
 from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
@@ -315,21 +315,7 @@ class PTQLoop(BaseLoop):
 
     def state_dict(self) -> dict:
         """What a resumed run needs besides weights and optimizer."""
-        path = self.runner.cfg.model.get("float_checkpoint")
-        return {
-            "float_checkpoint_hash": None if path is None else file_hash(path),
-            "has_ranges": self.has_ranges,
-            "bits": {name: bits.as_list() for name, bits in self.model.quantized.bits.items()},
-            "layer_scores": {} if self.bit_planner is None else self.bit_planner.scores,
-            "units": None if self.model.loss_function is None else self.model.loss_function.units,
-            "curves": {name: curve.as_dict() for name, curve in self.curves.items()},
-            "stages": self.stages,
-            "errors": self.errors,
-            "lanes": self.lanes,
-            "frame_scores": self.frame_scores,
-            "seconds": dict(self.seconds),
-            "cost": self.cost.pairs,
-        }
+        return state_of(self)
 
     def load_state_dict(self, state: dict) -> None:
         """Take up a run where it was saved.
@@ -337,17 +323,4 @@ class PTQLoop(BaseLoop):
         Raises:
             UserError: The float checkpoint is another file.
         """
-        path = self.runner.cfg.model.get("float_checkpoint")
-        if path is not None and state["float_checkpoint_hash"] is not None:
-            check_same_file(path, state["float_checkpoint_hash"])
-        self.has_ranges = state["has_ranges"]
-        if self.bit_planner is not None:
-            self.model.quantized.set_bits({name: Bits.parse(bits) for name, bits in state["bits"].items()})
-            self.bit_planner.scores = state["layer_scores"]
-        self.curves = {name: NoiseScoreCurve.fit(c["loss"], c["raw_score"]) for name, c in state["curves"].items()}
-        if self.model.loss_function is not None:
-            self.model.loss_function.units = state["units"]
-        self.stages, self.errors, self.lanes = state["stages"], state["errors"], state["lanes"]
-        self.frame_scores = state["frame_scores"]
-        self.seconds = state["seconds"]
-        self.cost.pairs = [tuple(pair) for pair in state["cost"]]
+        take_up(self, state)

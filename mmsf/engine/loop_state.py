@@ -3,6 +3,10 @@
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 
+from mmsf.engine.storage import check_same_file, file_hash
+from mmsf.quantization import Bits
+from mmsf.sensitivity import NoiseScoreCurve
+
 
 class LoopState(Hook):
     """Sends what a loop's ``state_dict`` gives through checkpoints, and back to its ``load_state_dict``.
@@ -22,3 +26,44 @@ class LoopState(Hook):
         """Take it up again, where there is one."""
         if "ptq" in checkpoint:
             self.loop.load_state_dict(checkpoint["ptq"])
+
+
+def state_of(loop) -> dict:
+    """What a resumed `PTQLoop` needs besides weights and optimizer."""
+    path = loop.runner.cfg.model.get("float_checkpoint")
+    return {
+        "float_checkpoint_hash": None if path is None else file_hash(path),
+        "has_ranges": loop.has_ranges,
+        "bits": {name: bits.as_list() for name, bits in loop.model.quantized.bits.items()},
+        "layer_scores": {} if loop.bit_planner is None else loop.bit_planner.scores,
+        "units": None if loop.model.loss_function is None else loop.model.loss_function.units,
+        "curves": {name: curve.as_dict() for name, curve in loop.curves.items()},
+        "stages": loop.stages,
+        "errors": loop.errors,
+        "lanes": loop.lanes,
+        "frame_scores": loop.frame_scores,
+        "seconds": dict(loop.seconds),
+        "cost": loop.cost.pairs,
+    }
+
+
+def take_up(loop, state: dict) -> None:
+    """Give a `PTQLoop` the state of `state_of`.
+
+    Raises:
+        UserError: The float checkpoint is another file.
+    """
+    path = loop.runner.cfg.model.get("float_checkpoint")
+    if path is not None and state["float_checkpoint_hash"] is not None:
+        check_same_file(path, state["float_checkpoint_hash"])
+    loop.has_ranges = state["has_ranges"]
+    if loop.bit_planner is not None:
+        loop.model.quantized.set_bits({name: Bits.parse(bits) for name, bits in state["bits"].items()})
+        loop.bit_planner.scores = state["layer_scores"]
+    loop.curves = {name: NoiseScoreCurve.fit(c["loss"], c["raw_score"]) for name, c in state["curves"].items()}
+    if loop.model.loss_function is not None:
+        loop.model.loss_function.units = state["units"]
+    loop.stages, loop.errors, loop.lanes = state["stages"], state["errors"], state["lanes"]
+    loop.frame_scores = state["frame_scores"]
+    loop.seconds = state["seconds"]
+    loop.cost.pairs = [tuple(pair) for pair in state["cost"]]

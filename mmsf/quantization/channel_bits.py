@@ -66,6 +66,7 @@ class ChannelBitsQuantizer(Quantizer):
         self.register_buffer("channel_bits", torch.full((channels,), float(settings.bits)))
 
     def new_observer(self, name: str) -> ChannelMoments:
+        """Moments of each channel, which bits are allocated by."""
         return ChannelMoments(self.settings.channel_axis, name)
 
     def set_range(self, low: Tensor, high: Tensor) -> None:
@@ -78,4 +79,5 @@ class ChannelBitsQuantizer(Quantizer):
             self.zero_point.copy_(torch.minimum((-low / self.scale).round(), steps))
 
     def grid_limits(self) -> tuple[Tensor, Tensor]:
+        """Least and greatest integer of each channel."""
         return -self.zero_point, 2**self.channel_bits - 1 - self.zero_point

@@ -47,6 +47,7 @@ class ChannelMoments:
 
     @property
     def used(self) -> Tensor:
+        """(C,) how many values are not zero."""
         return self._sums[3]
 
     @property

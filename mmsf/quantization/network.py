@@ -38,6 +38,9 @@ class QuantizationSettings:
         learn_weight_scale: So are the weights' scales.
         learn_offset: So are the activations' zero points (LSQ+).
         overrides: Layer name or pattern -> bits ('w8a8', 'float', [8, 4]).
+
+    Raises:
+        UserError: Unknown bits or profile, or a backend's profile with ``activation_channel_bits``.
     """
 
     bits: str
@@ -52,6 +55,8 @@ class QuantizationSettings:
     def __post_init__(self) -> None:
         Bits.parse(self.bits)
         profile_named(self.profile)
+        if self.activation_channel_bits and self.profile != "academic":
+            raise UserError(f"activation_channel_bits cannot be had in the profile {self.profile!r}: no runtime can do it")
 
 
 class QuantizedNetwork(nn.Module):

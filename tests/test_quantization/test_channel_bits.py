@@ -158,3 +158,8 @@ def test_other_estimators_and_learned_scales_are_refused_in_one_line():
         quantized.set_activation_ranges(observed, MSERange())
     with pytest.raises(UserError, match="scales are not tuned"):
         calibrated(activation_channel_bits=True, learn_activation_scale=True)
+
+
+def test_a_backends_profile_is_refused():
+    with pytest.raises(UserError, match="activation_channel_bits cannot be had in the profile 'onnxruntime'"):
+        calibrated(activation_channel_bits=True, profile="onnxruntime")

@@ -7,8 +7,4 @@ ptq_iterations = 300
 ptq_train_cfg = dict(max_iters=ptq_iterations, bit_planner=dict(budget="mac_share=0.05"))
 ptq_optim_wrapper = dict(optimizer=dict(lr=2e-5), paramwise_cfg=dict(weight_rate=2e-4, scale_rate=2e-4))
 ptq_param_scheduler = [dict(type="CosineAnnealingLR", T_max=ptq_iterations, by_epoch=False)]
-ptq_custom_hooks = [
-    dict(type="mmsf.SensitivityHook", interval=50, rest_weight=0.25),
-    dict(type="mmsf.BestMomentHook", frames=0.125, interval=50),
-    dict(type="mmsf.ResultHook", method="best-mixed", preset="best-mixed"),
-]
+ptq_custom_hooks = [*_base_.ptq_custom_hooks[:-1], dict(type="mmsf.ResultHook", method="best-mixed", preset="best-mixed")]

@@ -9,7 +9,7 @@ ptq_train_cfg = dict(max_iters=ptq_iterations, equalisation=True)
 ptq_optim_wrapper = dict(optimizer=dict(lr=1e-4), paramwise_cfg=dict(weight_rate=1e-3, scale_rate=1e-3))
 ptq_param_scheduler = [dict(type="CosineAnnealingLR", T_max=ptq_iterations, by_epoch=False)]
 ptq_custom_hooks = [
-    dict(type="mmsf.SensitivityHook", interval=50, rest_weight=0.25),
+    _base_.ptq_custom_hooks[0],
     dict(type="mmsf.BestMomentHook", frames=0.125, interval=50),
     dict(type="mmsf.ResultHook", method="best", preset="best"),
 ]
