@@ -10,8 +10,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from mmsf.deploy.description import INPUT, KEY, Description
+from mmsf.deploy.description import INPUT, KEY, Description, read_description
 from mmsf.deploy.nodes import DOMAIN
+from mmsf.errors import UserError
 from mmsf.version import __version__
 
 OPSET = 20  # DeformConv came with 19
@@ -91,6 +92,56 @@ def write_float(path: Path, model: nn.Module, image: Tensor) -> None:
         names = list(model.float_raw(image))
     write_graph(path, _FloatNetwork(model.float_detector, names), image, names, dynamic_batch=False)
     finish(path, Description(__version__, "float", "float", False, False, {}, tuple(names)), four_bit_weights=False)
+
+
+def write_trunk(path: Path, out: Path) -> None:
+    """Write the part of a detector's file that backbone and neck are, for timing.
+
+    Where the rest reads their tensors through quantizers, the part ends in integers, so that its last layers are computed as
+    they are in the whole.
+
+    Args:
+        path: A file of `write_graph`, finished.
+        out: Where the part goes.
+
+    Raises:
+        UserError: The detector has no module named ``backbone`` or ``neck``.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+
+    def inside(node: onnx.NodeProto) -> bool:
+        return "/backbone/" in node.name or "/neck/" in node.name
+
+    ends = []
+    for node in graph.node:
+        for name in () if inside(node) else node.input:
+            if name in makers and inside(makers[name]):
+                if node.op_type == "QuantizeLinear":
+                    ends.append(node.output[0])
+                else:
+                    ends.append(makers[name].input[0] if makers[name].op_type == "DequantizeLinear" else name)
+    if not ends:
+        raise UserError(f"{path} has no nodes of a backbone or neck")
+    wanted, kept = list(ends), set()
+    while wanted:
+        maker = makers.get(wanted.pop())
+        if maker is not None and maker.output[0] not in kept:
+            kept.add(maker.output[0])
+            wanted.extend(maker.input)
+    nodes = [node for node in graph.node if node.output[0] in kept]
+    types = {i.name: i.data_type for i in graph.initializer}
+    del graph.output[:]
+    for name in dict.fromkeys(ends):
+        maker = makers[name]
+        kind = types[maker.input[2]] if maker.op_type == "QuantizeLinear" else TensorProto.FLOAT
+        graph.output.append(helper.make_tensor_value_info(name, kind, None))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    description = replace(read_description(path), outputs=tuple(o.name for o in graph.output), integers=())
+    helper.set_model_props(model, {KEY: json.dumps(asdict(description))})
+    onnx.save(model, out)
 
 
 class _FloatNetwork(nn.Module):

@@ -76,6 +76,8 @@ def test_the_timing_gives_every_variants_time_and_size(roads: Path, tmp_path: Pa
         assert found.problem == ""
         assert found.float_ms > 0
         assert found.int8_ms > 0
+        assert found.trunk_float_ms > 0
+        assert found.trunk_int8_ms > 0
         # A byte a weight in place of four; nodes and scales are on top.
         assert found.int8_bytes < 0.4 * found.float_bytes
     written = json.loads((tmp_path / "deploy.json").read_text())
