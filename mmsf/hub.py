@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).resolve().parent
 # `configs/`, `tools/` and `model-index.yml` as OpenMMLab's packages carry them; links in a checkout, files in a wheel.
 MIM = PACKAGE / ".mim"
 
-# MMEngine finds `mmsf::ptq/NAME.py` only for the packages that it lists. It asks the installed distribution of the name on the
-# right for its folder, which in an editable installation MMEngine 0.10.7 takes to be in site-packages. For a module's name
-# there is no distribution, so it takes the folder that the module is imported from.
+# MMEngine finds `mmsf::ptq/NAME.py` only for the packages that it lists, and asks the distribution named on the right for its
+# folder; in an editable installation MMEngine 0.10.7 then looks in site-packages. A module's name is no distribution's, so it
+# takes the folder that the module was imported from.
 MODULE2PACKAGE.setdefault("mmsf", __name__)
 
 
@@ -33,7 +33,7 @@ def get_config(name: str, pretrained: bool = False) -> Config:
     path = configs / f"{name.removesuffix('.py')}.py"
     if not path.is_file():
         known = [file.relative_to(configs).with_suffix("").as_posix() for file in sorted(configs.glob("*/*.py"))]
-        near = get_close_matches(name, known) or known[:3] + ["..."]
+        near = get_close_matches(name.removesuffix(".py"), known) or [*known[:3], "..."]
         raise UserError(f"mmsf has no config {name!r}; {configs} has {', '.join(near)}")
     config = Config.fromfile(path)
     if pretrained:
