@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).resolve().parent
 # `configs/`, `tools/` and `model-index.yml` as OpenMMLab's packages carry them; links in a checkout, files in a wheel.
 MIM = PACKAGE / ".mim"
 
-# MMEngine finds `mmsf::ptq/NAME.py` only for the packages that it lists, and asks the distribution named on the right for its
-# folder; in an editable installation MMEngine 0.10.7 then looks in site-packages. A module's name is no distribution's, so it
-# takes the folder that the module was imported from.
+# MMEngine finds `mmsf::ptq/NAME.py` only for the packages that it lists, and asks the distribution named on the right for
+# its folder; in an editable installation MMEngine 0.10.7 then looks in site-packages. A module's name is no distribution's,
+# so it takes the folder that the module was imported from.
 MODULE2PACKAGE.setdefault("mmsf", __name__)
 
 
