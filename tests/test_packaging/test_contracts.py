@@ -22,7 +22,7 @@ RUFF = ["-m", "ruff", "check", "--select", "TID251", "."]
 @pytest.fixture
 def project(tmp_path):
     """A copy of the package that a test may spoil."""
-    shutil.copytree(ROOT / "mmsf", tmp_path / "mmsf", ignore=shutil.ignore_patterns("__pycache__", "*.pth"))
+    shutil.copytree(ROOT / "mmsf", tmp_path / "mmsf", ignore=shutil.ignore_patterns("__pycache__", "*.pth", ".mim"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
 
