@@ -34,11 +34,14 @@ class Adapter(ABC):
         channel_axis: Axis of the semantic heads along which numbers of different meaning stand.
         places: Raw outputs that say where in the image the others were computed, if the network chooses that by itself.
             Detectors take them as arguments, and then look at these places: so the heads of two models can be compared.
+        compact: Large raw outputs of which float16 is kept while tuning: maps of logits or features, whose rounding to 11
+            significant bits is far below what quantization does to them.
     """
 
     semantic_heads: tuple[str, ...] = ()
     channel_axis: int = -1
     places: tuple[str, ...] = ()
+    compact: tuple[str, ...] = ()
 
     @abstractmethod
     def split(self, raw: dict[str, Tensor]) -> HeadOutputs:
