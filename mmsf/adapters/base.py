@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from mmsf.lanes.lane import Lane
@@ -101,3 +102,13 @@ class Adapter(ABC):
         Returns:
             (B, N, P) in [0, 1]: the confidence of what the position belongs to, 0 where nothing is.
         """
+
+    def packed(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs as they are kept while tuning: on the CPU, those of ``compact`` in float16."""
+        return {name: (_halved(tensor) if name in self.compact else tensor).cpu() for name, tensor in raw.items()}
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """In float16; what is beyond its range is cut to it."""
+    largest = torch.finfo(torch.float16).max
+    return tensor.clamp(-largest, largest).half()

@@ -265,7 +265,8 @@ class PTQLoop(BaseLoop):
         """Raw outputs of the float model for every calibration frame, computed once."""
 
         def run(part: list[int]) -> dict[str, torch.Tensor]:
-            return self.model.compact(self.model.float_target(self.images(part), self.frames.batch(part)["data_samples"]))
+            samples = [self.frames.samples[index] for index in part]
+            return self.model.adapter.packed(self.model.float_target(self.images(part), samples))
 
         with self.timed("float outputs"):
             parts, kept = self.frames.parts(), {}

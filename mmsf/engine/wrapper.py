@@ -37,8 +37,8 @@ class QuantWrapper(BaseModel):
         quantized: The quantized copy.
         float_detector: The float original; not part of ``state_dict()`` or ``parameters()``.
         head_weights: (semantic heads,) the selection, a buffer.
-        kept_outputs: Raw float outputs of the calibration frames by name, (N, ...), as `compact` gives them; looked up by a
-            sample's ``calibration_index``. None computes them when they are needed.
+        kept_outputs: Raw float outputs of the calibration frames by name, (N, ...), as `Adapter.packed` has them; looked up
+            by a sample's ``calibration_index``. None computes them when they are needed.
         present_errors: Head -> error of its semantics in the last "loss" batch, (B, ...).
         predicts_in_float: While True, predictions are the float detector's.
 
@@ -116,11 +116,6 @@ class QuantWrapper(BaseModel):
         with self.quantized.running():
             return self.quantized.network(images, mode="tensor", **places)
 
-    def compact(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Raw outputs as they are kept: on the CPU, those that the adapter names as ``compact`` in float16."""
-        small = self.adapter.compact
-        return {name: (_halved(tensor) if name in small else tensor).cpu() for name, tensor in raw.items()}
-
     def kept_raw(self, index: list[int], device: torch.device | None = None) -> dict[str, Tensor]:
         """Kept raw outputs of the float detector for calibration frames, on the model's device or another."""
         device = self.head_weights.device if device is None else device
@@ -161,9 +156,3 @@ class QuantWrapper(BaseModel):
             self.present_errors = {name: error.detach() for name, error in head_errors(target, output).items()}
             return self.loss_function(self.adapter, target, output, self.head_weights)
         raise ValueError(f"mode {mode!r} is none of tensor, predict, loss")
-
-
-def _halved(tensor: Tensor) -> Tensor:
-    """In float16; what is beyond its range is cut to it."""
-    largest = torch.finfo(torch.float16).max
-    return tensor.clamp(-largest, largest).half()

@@ -1,0 +1,162 @@
+"""Two real processes over gloo do what one does."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_engine.runs import CHECKPOINT, CONFIG, FLOAT_CONFIG, ROOT
+
+PROCESSES = 2
+ITERATIONS = 3
+# Ten frames in batches of four: three parts of a pass, the last one smaller, for two processes.
+OPTIONS = [
+    f"train_cfg.max_iters={ITERATIONS}",
+    "train_cfg.cost_samples=0",
+    "train_cfg.curves.frames=4",
+    "train_cfg.curves.draws=2",
+    "train_cfg.curves.levels=4",
+    # The quickest ones that look at the whole histogram, and at weights.
+    "train_cfg.activation_range.type=mmsf.PercentileRange",
+    "train_cfg.weight_range.type=mmsf.MinMaxRange",
+    "train_dataloader.batch_size=4",
+    "default_hooks.checkpoint.interval=2",
+    "custom_hooks.0.interval=2",
+    "env_cfg.mp_cfg.opencv_num_threads=1",
+]
+METHODS = {
+    "selective-focus": (CONFIG, (), ["custom_hooks.1.overlays=1"]),
+    "best": (
+        FLOAT_CONFIG,
+        ("--preset", "best", "--bits", "w4a4"),
+        ["custom_hooks.1.frames=4", "custom_hooks.1.interval=2", "custom_hooks.2.overlays=1"],
+    ),
+}
+
+
+def started(
+    processes: int, roads: Path, work_dir: Path, method: str, *more: str, options: list[str] = ()
+) -> subprocess.Popen:
+    """Start `tools/ptq.py`; results do not depend on how many threads a process would take by itself."""
+    config, preset, own = METHODS[method]
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    command = [
+        *(sys.executable, *(launch if processes > 1 else ()), ROOT / "tools" / "ptq.py", config, *preset, *more),
+        *("--checkpoint", CHECKPOINT, "--work-dir", work_dir),
+        *("--data-root", roads / "test", "--calibration-root", roads / "train"),
+        *(("--launcher", "pytorch") if processes > 1 else ()),
+        *("--cfg-options", *OPTIONS, *own, *options),
+    ]
+    pipe = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([str(part) for part in command], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipe)
+
+
+def ended(process: subprocess.Popen) -> str:
+    """Standard error, when it has ended."""
+    return process.communicate(timeout=600)[1]
+
+
+@pytest.fixture(scope="module", params=list(METHODS))
+def pair(request, roads, tmp_path_factory) -> tuple[Path, Path]:
+    """Work directories of one process and of two."""
+    folders = [tmp_path_factory.mktemp(f"{request.param}{processes}") for processes in (1, PROCESSES)]
+    runs = [started(n, roads, folder, request.param) for n, folder in zip((1, PROCESSES), folders)]
+    for run in runs:
+        error = ended(run)
+        assert run.returncode == 0, error
+    return tuple(folders)
+
+
+def read(folder: Path, name: str) -> dict:
+    if name.endswith(".json"):
+        return json.loads((folder / name).read_text())
+    return torch.load(folder / name, map_location="cpu", weights_only=True)
+
+
+def test_ranges_and_curves_have_the_same_bits(pair):
+    for name in ("ranges.pth", "curves.pth"):
+        one, two = (read(folder, name) for folder in pair)
+        assert [key for key, value in one["state_dict"].items() if not torch.equal(value, two["state_dict"][key])] == []
+        assert one["ptq"]["curves"] == two["ptq"]["curves"]
+    assert len(one["ptq"]["curves"]) == 3
+    units = [state["ptq"]["units"] for state in (one, two)]
+    assert units[0]
+    assert all(torch.equal(unit, units[1][name]) for name, unit in units[0].items())
+
+
+def test_the_selection_is_the_same(pair):
+    one, two = (read(folder, "sensitivity.json")["history"] for folder in pair)
+    assert len(one) == 2
+    assert one[0] == two[0]
+    assert [(entry["iteration"], entry["selected"], entry["weights"]) for entry in one] == [
+        (entry["iteration"], entry["selected"], entry["weights"]) for entry in two
+    ]
+    for entry, other in zip(one, two):
+        assert other["losses"] == pytest.approx(entry["losses"], rel=1e-3)
+
+
+def test_tuned_weights_differ_by_the_rounding_of_sums_alone(pair):
+    # Adam makes a full step of a gradient that is nothing but rounding; a tensor's mean shows that these are few.
+    start, one, two = read(pair[0], "curves.pth"), read(pair[0], "iter_2.pth"), read(pair[1], "iter_2.pth")
+    moved = []
+    for name, value in one["state_dict"].items():
+        if value.is_floating_point() and name.startswith("quantized."):
+            step = (value - start["state_dict"][name]).abs().mean()
+            moved.append(bool(step > 0))
+            assert (two["state_dict"][name] - value).abs().mean() <= 0.02 * step, name
+    assert sum(moved) > 50
+
+
+def test_evaluation_is_the_same_and_written_once(pair):
+    one, two = (read(folder, "summary.json") for folder in pair)
+    assert (one["processes"], two["processes"]) == (1, PROCESSES)
+    for key in ("float", "calibrated", "frames", "batch_size", "iterations", "bit_plan"):
+        assert one[key] == two[key]
+    assert set(one) == set(two)
+    frames = [read(folder, "frames.json") for folder in pair]
+    assert [found["frames"] for found in frames] == [frames[0]["frames"]] * 2
+    assert frames[0]["calibrated"] == frames[1]["calibrated"]
+    names = [{path.name for path in folder.iterdir() if path.is_file()} for folder in pair]
+    assert names[0] == names[1]
+    if "best_moment" in one:
+        scores = [
+            {entry["iteration"]: entry["distortion"] for entry in found["best_moment"]["scores"]} for found in (one, two)
+        ]
+        assert list(scores[0]) == list(scores[1]) == [0, 2, ITERATIONS]
+        assert scores[0][0] == scores[1][0]
+
+
+def test_a_resumed_run_of_two_ends_with_the_same_bits(pair, roads, tmp_path):
+    method = read(pair[1], "summary.json")["preset"]
+    for name in ("ranges.pth", "curves.pth", "iter_2.pth"):
+        shutil.copy2(pair[1] / name, tmp_path)
+    run = started(PROCESSES, roads, tmp_path, method, "--resume")
+    error = ended(run)
+    assert run.returncode == 0, error
+    one, two = (read(folder, "quantized.pth")["state_dict"] for folder in (pair[1], tmp_path))
+    assert [key for key, value in one.items() if not torch.equal(value, two[key])] == []
+
+
+def test_an_error_of_one_process_or_of_all_is_told_once(roads, tmp_path):
+    shutil.copytree(roads, tmp_path / "roads")
+    frames = sorted((tmp_path / "roads" / "train").rglob("*.jpg"))
+    # The second process reads the second frame.
+    frames[1].write_bytes(frames[1].read_bytes()[:1000])
+    runs = {
+        "is truncated": started(PROCESSES, tmp_path / "roads", tmp_path / "cut", "selective-focus"),
+        "2 processes cannot share batches of 3 frames": started(
+            PROCESSES, roads, tmp_path / "three", "selective-focus", options=["train_dataloader.batch_size=3"]
+        ),
+    }
+    for message, run in runs.items():
+        error = ended(run)
+        assert run.returncode != 0
+        told = [line for line in error.splitlines() if line.startswith("error: ")]
+        assert len(told) == 1, error
+        assert message in told[0]
+        assert "exitcode  : 2" in error
+        assert 'File "' not in error.split("torch.distributed")[0]
