@@ -1,5 +1,7 @@
 """Calibrates a narrow RESA at full size, and prints what it took: ``measured_memory.py ROADS WORK_DIR MEMORY_MB``."""
 
+import ctypes
+import gc
 import hashlib
 import json
 import sys
@@ -9,10 +11,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
+from mmengine.hooks import Hook
 from originals import ROOT
 from small_segmentation import SMALL, small
 
 from mmsf.engine.ptq import quantize
+from mmsf.registry import HOOKS
 
 SIZE = (288, 800)
 
@@ -35,6 +39,22 @@ class Watch(threading.Thread):
             self.peak = max(self.peak, anonymous_mb())
 
 
+@HOOKS.register_module()
+class BeforeTuning(Hook):
+    """Notes what the process has taken until tuning begins, and what it takes then."""
+
+    def __init__(self) -> None:
+        self.watch = Watch()
+        self.watch.start()
+
+    def before_train_epoch(self, runner) -> None:
+        self.watch.done.set()
+        self.watch.join()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        self.kept = anonymous_mb()
+
+
 def main() -> None:
     roads, work_dir, memory_mb = sys.argv[1:]
     Path(work_dir).mkdir(parents=True, exist_ok=True)
@@ -55,27 +75,25 @@ def main() -> None:
         "train_cfg.weight_range.type": "mmsf.MinMaxRange",
         "train_cfg.activation_range.type": "mmsf.MinMaxRange",
         "train_cfg.memory_mb": float(memory_mb),
+        "custom_hooks": [dict(type="BeforeTuning"), dict(type="mmsf.ResultHook", method="m", preset="p", overlays=0)],
         "env_cfg.mp_cfg.opencv_num_threads": 1,
     }
-    watch = Watch()
-    before = anonymous_mb()
-    watch.start()
-    loop = quantize(
+    runner = quantize(
         ROOT / "configs" / "ptq" / "resa_r18_culane_w8a8_selective-focus.py",
         checkpoint=str(weights),
         data_root=str(Path(roads) / "test"),
         calibration_root=[str(Path(roads) / "train")],
         work_dir=work_dir,
         options=given,
-    ).train_loop
-    watch.done.set()
-    watch.join()
+    )
+    loop, noted = runner.train_loop, next(hook for hook in runner.hooks if isinstance(hook, BeforeTuning))
     digest = hashlib.sha256()
     for value in loop.model.state_dict().values():
         digest.update(value.numpy().tobytes())
     found = dict(
         frames=len(loop.frames),
-        peak_mb=watch.peak - before,
+        peak_mb=noted.watch.peak,
+        kept_mb=noted.kept,
         held_mb=loop.memory.held / 2**20,
         spilled_mb=loop.memory.spilled / 2**20,
         types={name: str(tensor.dtype) for name, tensor in loop.model.kept_outputs.items()},

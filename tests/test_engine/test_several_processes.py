@@ -11,7 +11,12 @@ import pytest
 import torch
 from test_engine.runs import CHECKPOINT, CONFIG, FLOAT_CONFIG, ROOT
 
+from mmsf import safe_globals
+
+safe_globals.allow()
+
 PROCESSES = 2
+NAMES = ("curves.pth", "iter_2.pth", "iter_2.pth")  # before tuning, and in the midst of it
 ITERATIONS = 3
 # Ten frames in batches of four: three parts of a pass, the last one smaller, for two processes.
 OPTIONS = [
@@ -29,7 +34,8 @@ OPTIONS = [
     "env_cfg.mp_cfg.opencv_num_threads=1",
 ]
 METHODS = {
-    "selective-focus": (CONFIG, (), ["custom_hooks.1.overlays=1"]),
+    # With plain gradient descent: Adam would hide a factor of the gradients, and make full steps of rounding noise.
+    "selective-focus": (CONFIG, (), ["custom_hooks.1.overlays=1", "optim_wrapper.optimizer.type=SGD"]),
     "best": (
         FLOAT_CONFIG,
         ("--preset", "best", "--bits", "w4a4"),
@@ -100,15 +106,20 @@ def test_the_selection_is_the_same(pair):
 
 
 def test_tuned_weights_differ_by_the_rounding_of_sums_alone(pair):
-    # Adam makes a full step of a gradient that is nothing but rounding; a tensor's mean shows that these are few.
-    start, one, two = read(pair[0], "curves.pth"), read(pair[0], "iter_2.pth"), read(pair[1], "iter_2.pth")
-    moved = []
-    for name, value in one["state_dict"].items():
-        if value.is_floating_point() and name.startswith("quantized."):
-            step = (value - start["state_dict"][name]).abs().mean()
-            moved.append(bool(step > 0))
-            assert (two["state_dict"][name] - value).abs().mean() <= 0.02 * step, name
-    assert sum(moved) > 50
+    start, one, two = (read(folder, name)["state_dict"] for folder, name in zip((*pair[:1], *pair), NAMES))
+    adam = read(pair[0], "summary.json")["preset"] == "best"
+    shares = []
+    for name, value in one.items():
+        # The gradient of a key's bias is 0, since softmax does not see it, but for rounding.
+        if name.startswith("quantized.") and value.is_floating_point() and not name.endswith("k_proj.layer.bias"):
+            step = (value - start[name]).abs().mean()
+            rounding = 1e-6 * value.abs().mean()
+            apart = (two[name] - value).abs().mean()
+            assert apart <= (0.05 if adam else 1e-3) * step + rounding, name
+            if step > 10 * rounding:
+                shares.append(apart / step)
+    assert len(shares) > 100
+    assert sum(shares) / len(shares) < (2e-3 if adam else 1e-4)
 
 
 def test_evaluation_is_the_same_and_written_once(pair):
@@ -130,11 +141,11 @@ def test_evaluation_is_the_same_and_written_once(pair):
         assert scores[0][0] == scores[1][0]
 
 
+@pytest.mark.parametrize("pair", ["best"], indirect=True)
 def test_a_resumed_run_of_two_ends_with_the_same_bits(pair, roads, tmp_path):
-    method = read(pair[1], "summary.json")["preset"]
     for name in ("ranges.pth", "curves.pth", "iter_2.pth"):
         shutil.copy2(pair[1] / name, tmp_path)
-    run = started(PROCESSES, roads, tmp_path, method, "--resume")
+    run = started(PROCESSES, roads, tmp_path, "best", "--resume")
     error = ended(run)
     assert run.returncode == 0, error
     one, two = (read(folder, "quantized.pth")["state_dict"] for folder in (pair[1], tmp_path))
