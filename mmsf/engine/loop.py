@@ -226,8 +226,8 @@ class PTQLoop(BaseLoop):
         """Take over the network of the first process: on GPUs the last bits of sums may differ."""
         if get_world_size() > 1:
             network = self.model.quantized
-            on_cpu = lambda: {name: value.cpu() for name, value in network.state_dict().items()}  # noqa: E731
-            bits, state = of_first(lambda: (network.bits, on_cpu()))
+            state = {name: value.cpu() for name, value in network.state_dict().items()}
+            bits, state = of_first(lambda: (network.bits, state))
             network.set_bits(bits)
             network.load_state_dict(state)
 
