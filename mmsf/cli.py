@@ -1,8 +1,10 @@
 """What every command line shares: one clear line and exit status 2 for what a user can mend."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 
 from mmengine.config import DictAction
 
@@ -68,5 +70,20 @@ def run(main: Callable[[], None]) -> None:
         text = str(error)
         if text.startswith("Caught "):  # raised in a data loader's process: the message is the last line of its traceback
             text = text.rstrip().rpartition("\n")[2].partition(": ")[2]
-        print(f"error: {' '.join(text.split())}", file=sys.stderr)
+        if _first_to_tell():
+            print(f"error: {' '.join(text.split())}", file=sys.stderr)
         sys.exit(2)
+
+
+def _first_to_tell() -> bool:
+    """Whether this process is the first to tell of an error, among those that a launcher has started."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return True
+    import torch
+
+    try:
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = torch.distributed.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=10))
+        return store.add("mmsf.errors", 1) == 1
+    except (KeyError, RuntimeError):  # better twice than not at all
+        return True

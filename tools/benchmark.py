@@ -3,6 +3,7 @@
 python tools/benchmark.py grid configs/benchmark/table1_tiny.py --work-dir work_dirs/table1
 python tools/benchmark.py tables configs/benchmark/table1_tiny.py --work-dir work_dirs/table1
 python tools/benchmark.py deploy configs/benchmark/table1_tiny.py --work-dir work_dirs/deploy
+python tools/benchmark.py processes configs/benchmark/ablation_tiny.py --methods best --work-dir work_dirs/processes
 """
 
 import argparse
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
 from mmsf.benchmark import Benchmark, read_grid
+from mmsf.benchmark.processes import benchmark_processes
 from mmsf.cli import add_config_options, run
 from mmsf.deploy.description import require
 
@@ -20,7 +22,11 @@ PRESETS = Path(__file__).resolve().parent.parent / "configs" / "_base_" / "ptq"
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["grid", "tables", "deploy"], help="run what is not finished; tables alone; or time")
+    parser.add_argument(
+        "what",
+        choices=["grid", "tables", "deploy", "processes"],
+        help="run what is not finished; tables alone; time integers; or compare one process with two",
+    )
     parser.add_argument("config", help="config of the benchmark, such as configs/benchmark/table1_tiny.py")
     parser.add_argument("--work-dir", help="where cells and tables go; default work_dirs/<config>")
     parser.add_argument("--detectors", nargs="+", help="run these only")
@@ -56,7 +62,11 @@ def main() -> None:
         files=dict(checkpoint=args.checkpoint, data_root=args.data_root, calibration_root=args.calibration_root),
         options=args.options,
     )
-    if args.what == "tables":
+    if args.what == "processes":
+        failed = benchmark_processes(benchmark.runs, work_dir, partial(print, flush=True))
+        if failed:
+            sys.exit(1)
+    elif args.what == "tables":
         print(benchmark.write_tables())
     elif benchmark.run(partial(print, flush=True)):
         sys.exit(1)

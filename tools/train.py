@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
 from mmsf.cli import add_launcher, add_quantization_arguments, run
 from mmsf.engine.config import apply_options, is_ptq, read_config, set_roots
+from mmsf.engine.processes import start
 from mmsf.engine.ptq import quantize
 from mmsf.errors import UserError
 
@@ -35,7 +36,7 @@ def train_float(config: Config, arguments: argparse.Namespace) -> None:
     set_roots(config, arguments.data_root, None)
     config.work_dir = arguments.work_dir or f"work_dirs/{Path(arguments.config).stem}"
     config.resume = arguments.resume
-    config.launcher = arguments.launcher
+    start(config, arguments.launcher)
     Runner.from_cfg(config).train()
 
 

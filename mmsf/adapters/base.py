@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from mmsf.lanes.lane import Lane
@@ -34,11 +35,14 @@ class Adapter(ABC):
         channel_axis: Axis of the semantic heads along which numbers of different meaning stand.
         places: Raw outputs that say where in the image the others were computed, if the network chooses that by itself.
             Detectors take them as arguments, and then look at these places: so the heads of two models can be compared.
+        compact: Large raw outputs of which float16 is kept while tuning: maps of logits or features, whose rounding to 11
+            significant bits is far below what quantization does to them.
     """
 
     semantic_heads: tuple[str, ...] = ()
     channel_axis: int = -1
     places: tuple[str, ...] = ()
+    compact: tuple[str, ...] = ()
 
     @abstractmethod
     def split(self, raw: dict[str, Tensor]) -> HeadOutputs:
@@ -98,3 +102,13 @@ class Adapter(ABC):
         Returns:
             (B, N, P) in [0, 1]: the confidence of what the position belongs to, 0 where nothing is.
         """
+
+    def packed(self, raw: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs as they are kept while tuning: on the CPU, those of ``compact`` in float16."""
+        return {name: (_halved(tensor) if name in self.compact else tensor).cpu() for name, tensor in raw.items()}
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """In float16; what is beyond its range is cut to it."""
+    largest = torch.finfo(torch.float16).max
+    return tensor.clamp(-largest, largest).half()

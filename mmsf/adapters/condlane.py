@@ -57,6 +57,7 @@ class CondLaneAdapter(Adapter):
     semantic_heads = ("location", "offset")
     channel_axis = 1
     places = ("seeds",)
+    compact = ("params", "mask_branch", "seed_mask", "seed_reg")
 
     def __init__(
         self,

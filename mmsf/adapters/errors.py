@@ -44,8 +44,8 @@ def head_errors(target: HeadOutputs, output: HeadOutputs) -> dict[str, Tensor]:
     return {name: output.semantics[name] - semantics for name, semantics in target.semantics.items()}
 
 
-def channel_rms(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, name: str) -> Tensor:
-    """Root mean square of a head's error in each channel, over frames and places; 1 where there is none.
+def channel_mean_square(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, name: str) -> Tensor:
+    """Mean square of a head's error in each channel, over frames and places.
 
     Args:
         adapter: Knows the axis of the channels.
@@ -58,5 +58,15 @@ def channel_rms(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, name
     """
     squared = (output.semantics[name] - target.semantics[name]).square()
     axis = adapter.channel_axis % squared.dim()
-    rms = squared.mean([a for a in range(squared.dim()) if a != axis], keepdim=True).sqrt()
+    return squared.mean([a for a in range(squared.dim()) if a != axis], keepdim=True)
+
+
+def as_unit(mean_square: Tensor) -> Tensor:
+    """Root mean square; 1 where there is no error."""
+    rms = mean_square.sqrt()
     return rms.masked_fill(rms == 0, 1.0)
+
+
+def channel_rms(adapter: Adapter, target: HeadOutputs, output: HeadOutputs, name: str) -> Tensor:
+    """Root of `channel_mean_square`; 1 where there is no error."""
+    return as_unit(channel_mean_square(adapter, target, output, name))

@@ -46,6 +46,7 @@ class SegmentationAdapter(Adapter):
 
     semantic_heads = ("location",)
     channel_axis = 1
+    compact = ("out",)
 
     def __init__(
         self,

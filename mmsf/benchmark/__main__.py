@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+from mmengine.dist import is_main_process
+
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
 from mmsf.benchmark.cell import STATE, write_state
 from mmsf.cli import run
@@ -15,6 +17,8 @@ def main() -> None:
     state = json.loads((folder / STATE).read_text())
     arguments = state["arguments"]
     quantize(**{**arguments, "presets": Path(arguments["presets"])})
+    if not is_main_process():
+        return
     # Checkpoints to resume from are of no use any more, and large.
     for path in folder.glob("*.pth"):
         if path.name != "quantized.pth":

@@ -38,12 +38,14 @@ class Run:
         folder: Its work directory.
         arguments: Of `mmsf.engine.ptq.quantize`, for JSON.
         fingerprint: Hash of the whole config, roots of data included, and of the float weights.
+        processes: In how many processes it runs.
     """
 
     cell: Cell
     folder: Path
     arguments: dict[str, Any]
     fingerprint: str
+    processes: int = 1
 
     def state(self) -> dict[str, Any]:
         """``cell.json``, if it was made from the same settings; otherwise nothing is known."""
@@ -72,7 +74,10 @@ class Run:
                 _empty(self.folder)
             state = dict(fingerprint=self.fingerprint, arguments=self.arguments, finished=False, error=None)
             write_state(self.folder, state)
-            command = [sys.executable, "-u", "-m", "mmsf.benchmark", str(self.folder)]
+            command = [sys.executable, "-u"]
+            if self.processes > 1:
+                command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={self.processes}"]
+            command += ["-m", "mmsf.benchmark", str(self.folder)]
             with open(self.folder / LOG, "ab") as log:
                 begin = log.tell()
                 # The process inherits the lock: it holds as long as one of both lives.

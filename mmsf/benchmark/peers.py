@@ -60,7 +60,7 @@ def write_job(folder: str | Path, cfg: Config, iterations: int | None) -> None:
         iterations: Of every layer; None takes the peer's default.
     """
     loop = build_loop(cfg, folder)
-    frames = CalibrationFrames.collect(loop.dataloader)
+    frames = CalibrationFrames.collect(loop.dataloader, loop.memory)
     batch = loop.preprocess(frames.batch(list(range(min(CHECKED, len(frames))))))
     content = dict(
         model=Config(dict(model=cfg.model.to_dict())).pretty_text,
@@ -153,7 +153,7 @@ def score(cfg: Config, weights: str | Path, folder: str | Path) -> dict[str, dic
     loop = build_loop(cfg, folder)
     network = loop.model.quantized
     put_weights(network, content, loop.weight_range)
-    loop.frames = CalibrationFrames.collect(loop.dataloader)
+    loop.frames = CalibrationFrames.collect(loop.dataloader, loop.memory)
     network.set_activation_ranges(loop.observe(), loop.activation_range)
     found = {"mmsf_ranges": _evaluate(loop, cfg, folder, "mmsf_ranges")}
     missing = put_activations(network, content)

@@ -6,7 +6,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
 from mmsf.datasets.images import read_image
-from mmsf.engine.results import run_summary, worst_frames, write_json
+from mmsf.engine.results import peak_memory_mb, run_summary, worst_frames, write_json
 from mmsf.engine.sensitivity_loop import HeadForeground
 from mmsf.registry import HOOKS
 from mmsf.sensitivity.foreground import FOREGROUND
@@ -59,7 +59,7 @@ class AnalysisHook(Hook):
             name: {"loss_before": loss, "sensitivity": loop.curves[name](loss)}
             for name, loss in loop.errors["before"].items()
         }
-        return {**run_summary(runner, "sensitivity analysis", self.preset), "heads": heads}
+        return {**run_summary(runner, "sensitivity analysis", self.preset, [peak_memory_mb()]), "heads": heads}
 
     @staticmethod
     def sensitivity(runner) -> dict:

@@ -1,12 +1,14 @@
 """The moment of tuning whose lanes are nearest to the float model's, on calibration frames that tuning never sees."""
 
+import numpy as np
 import torch
 from mmengine.hooks import Hook
 from torch import Tensor
 
+from mmsf.engine.processes import shared_out
 from mmsf.errors import UserError
 from mmsf.registry import HOOKS
-from mmsf.sensitivity.scoring import DistortionScorer
+from mmsf.sensitivity.scoring import LaneScorer
 
 
 @HOOKS.register_module()
@@ -41,7 +43,7 @@ class BestMomentHook(Hook):
         self.kept: int | None = None
         self._state: dict[str, Tensor] = {}
         self._held_out: list[int] = []
-        self._scorer: DistortionScorer | None = None
+        self._scorers: dict[tuple[int, ...], LaneScorer] = {}
 
     def before_train_epoch(self, runner) -> None:
         """Hold the frames out; score the calibrated model.
@@ -56,10 +58,8 @@ class BestMomentHook(Hook):
             raise UserError(f"BestMomentHook: {count} frames are to be held out, but there are {total} calibration frames")
         self._held_out = [int((number + 0.5) * total / count) for number in range(count)]
         loop.frames.tuned = sorted(set(range(total)) - set(self._held_out))
-        adapter = loop.model.adapter
-        target = adapter.split({name: tensor[self._held_out] for name, tensor in loop.model.kept_outputs.items()})
-        metas = [loop.frames.samples[index].metainfo for index in self._held_out]
-        self._scorer = DistortionScorer(adapter, target, metas, loop.rule)
+        parts = loop.frames.parts(self._held_out)
+        self._scorers = {tuple(part): self._scorer(loop, part) for part in parts}
         if not self.scores:
             self._look(runner, iteration=0)
 
@@ -86,12 +86,21 @@ class BestMomentHook(Hook):
             f"distortion {score:.4g} on {len(self._held_out)} held-out frames at iteration {iteration}{' *' if best else ''}"
         )
 
+    @staticmethod
+    def _scorer(loop, part: list[int]) -> LaneScorer:
+        metas = [loop.frames.samples[index].metainfo for index in part]
+        return LaneScorer(loop.model.adapter, loop.model.kept_heads(part), metas, loop.rule)
+
     @torch.no_grad()
     def _score(self, runner) -> float:
         loop = runner.train_loop
-        raws = [loop.model.quantized_raw(loop.preprocess(b)["inputs"]) for b in loop.frames.batches(self._held_out)]
-        heads = loop.model.adapter.split({name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]})
-        return float(self._scorer.of(heads).mean())
+
+        def score(part: list[int]) -> np.ndarray:
+            raw = loop.model.quantized_raw(loop.images(part))
+            heads = loop.model.adapter.split({name: tensor.cpu() for name, tensor in raw.items()})
+            return self._scorers[tuple(part)].of(heads)
+
+        return float(np.concatenate(list(shared_out(score, loop.frames.parts(self._held_out)))).mean())
 
     def summary(self) -> dict:
         """For `summary.json`."""

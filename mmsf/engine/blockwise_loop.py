@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 
 import torch
 from mmengine.dist import get_world_size
@@ -18,9 +17,9 @@ from mmsf.errors import UserError
 from mmsf.models.blocks import BLOCKS
 from mmsf.quantization import switched_off
 from mmsf.reconstruction import (
-    ActivationMemory,
     Kept,
     ReconstructionSettings,
+    TensorMemory,
     Unit,
     UnitData,
     UnitTuner,
@@ -50,8 +49,8 @@ class BlockwiseLoop(PTQLoop):
         weight_range: As `PTQLoop`.
         activation_range: As `PTQLoop`.
         reconstruction: Arguments of `ReconstructionSettings`.
-        memory_mb: What a unit's inputs and outputs may take on the model's device, in megabytes; the rest goes to files in
-            the work directory while the unit is tuned.
+        memory_mb: As `PTQLoop`; what images and kept outputs leave of it, a unit's inputs and outputs may take on the
+            model's device while the unit is tuned.
         equalisation: As `PTQLoop`.
         curves: As `PTQLoop`.
         distortion: As `PTQLoop`.
@@ -83,6 +82,7 @@ class BlockwiseLoop(PTQLoop):
             curves=curves,
             distortion=distortion,
             cost_samples=0,
+            memory_mb=memory_mb,
         )
         if get_world_size() > 1:
             raise UserError("BlockwiseLoop tunes unit after unit in one process; start it without --launcher")
@@ -90,7 +90,6 @@ class BlockwiseLoop(PTQLoop):
             self.settings = ReconstructionSettings(**reconstruction)
         except TypeError as error:
             raise UserError(f"reconstruction: {error}") from error
-        self.memory_mb = memory_mb
         network = self.model.quantized
         # Before a checkpoint of a stopped run is loaded, the weights are the float ones.
         self.float_weights = self._present_weights()
@@ -168,23 +167,20 @@ class BlockwiseLoop(PTQLoop):
                 self.save("units.pth")
 
     def _tune_unit(self, stage: str, number: int, progress: Progress) -> None:
-        unit = self.units[number]
-        folder = Path(self.runner.work_dir) / ".activations"
-        with ActivationMemory(folder, self.memory_mb, self.model.head_weights.device) as memory:
-            seed = (self.runner.seed * len(STAGES) + STAGES.index(stage)) * 1_000_003 + number
-            data = self._data(stage, number, memory, torch.Generator().manual_seed(seed))
-            device = self.model.head_weights.device
-            tuner = UnitTuner(self.model.quantized, unit, data, self.settings, self._optimizer, seed, device)
-            title = f"{stage}, unit {number + 1} of {len(self.units)}, {unit.name}"
+        unit, device = self.units[number], self.model.head_weights.device
+        seed = (self.runner.seed * len(STAGES) + STAGES.index(stage)) * 1_000_003 + number
+        data = self._data(stage, number, self.memory.rest(device), torch.Generator().manual_seed(seed))
+        tuner = UnitTuner(self.model.quantized, unit, data, self.settings, self._optimizer, seed, device)
+        title = f"{stage}, unit {number + 1} of {len(self.units)}, {unit.name}"
 
-            def report(iteration: int, error: Tensor, rounding: Tensor | None) -> None:
-                if progress.due():
-                    losses = f"error {error.item():.4g}" + ("" if rounding is None else f", rounding {rounding.item():.4g}")
-                    progress.log(f"{title}: iteration {iteration + 1} of {self._iterations(stage, unit)}, {losses}")
+        def report(iteration: int, error: Tensor, rounding: Tensor | None) -> None:
+            if progress.due():
+                losses = f"error {error.item():.4g}" + ("" if rounding is None else f", rounding {rounding.item():.4g}")
+                progress.log(f"{title}: iteration {iteration + 1} of {self._iterations(stage, unit)}, {losses}")
 
-            before = tuner.error()
-            getattr(tuner, f"tune_{stage}")(report)
-            after = tuner.error()
+        before = tuner.error()
+        getattr(tuner, f"tune_{stage}")(report)
+        after = tuner.error()
         self.unit_errors[stage][unit.name] = [before, after]
         progress.add(self._iterations(stage, unit))
         progress.log(f"{title}: error {before:.4g} before, {after:.4g} after")
@@ -192,7 +188,7 @@ class BlockwiseLoop(PTQLoop):
     def _optimizer(self, groups: list[dict]) -> Optimizer:
         return OPTIMIZERS.build(dict(self.runner.cfg.optim_wrapper.optimizer, params=groups))
 
-    def _data(self, stage: str, number: int, memory: ActivationMemory, generator: torch.Generator) -> UnitData:
+    def _data(self, stage: str, number: int, memory: TensorMemory, generator: torch.Generator) -> UnitData:
         """Run the network up to the unit, in float and as quantized so far; ``generator`` is of the 'lanes' objective."""
         unit, network = self.units[number], self.model.quantized
         rounding = stage == "rounding"

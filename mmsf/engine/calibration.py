@@ -1,23 +1,24 @@
-"""Calibration frames, loaded once and kept as the pipeline gives them (uint8, network size)."""
+"""Calibration frames, loaded once and kept as the pipeline gives them (uint8, network size), in memory or in a file."""
 
 from collections.abc import Iterator
 
-import torch
 from mmdet.structures import DetDataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mmsf.engine.order import EndlessOrder
+from mmsf.engine.processes import own_part, shared_out
 from mmsf.errors import UserError
+from mmsf.reconstruction import TensorMemory
 
 
 class CalibrationFrames:
-    """N frames in memory.
+    """N frames.
 
     Args:
         images: (N, 3, H, W) as the pipeline gives them.
         samples: N samples; each gets its place as ``calibration_index``.
-        batch_size: Frames of a tuning batch.
+        batch_size: Frames of a tuning batch, those of all processes together.
 
     Attributes:
         tuned: Places of the frames that tuning batches are drawn from; all of them, unless some are held out.
@@ -31,47 +32,52 @@ class CalibrationFrames:
             sample.set_metainfo(dict(calibration_index=index))
 
     @classmethod
-    def collect(cls, dataloader: DataLoader) -> "CalibrationFrames":
-        """Load every frame of a dataloader, in its dataset's order.
+    def collect(cls, dataloader: DataLoader, memory: TensorMemory) -> "CalibrationFrames":
+        """Load every frame of a dataloader, in its dataset's order; several processes share the loading.
+
+        Args:
+            dataloader: The dataloader.
+            memory: Where images are kept.
 
         Raises:
             UserError: There is no frame, or the network input is not of one size.
         """
-        images, samples = [], []
-        dataset = dataloader.dataset
-        for index in range(len(dataset)):
-            item = dataset[index]
-            images.append(item["inputs"])
+        dataset, samples = dataloader.dataset, []
+        images: Tensor | None = None
+        for index, item in enumerate(shared_out(dataset.__getitem__, range(len(dataset)))):
+            image = item["inputs"]
+            if images is None:
+                images = memory.empty((len(dataset), *image.shape), image.dtype)
+            if image.shape != images.shape[1:]:
+                raise UserError("calibration frames reach the network in several sizes; resize them in the pipeline")
+            images[index] = image
             samples.append(item["data_samples"])
-        if not images:
+        if images is None:
             raise UserError("there is no calibration frame; give a folder with images")
-        if len({image.shape for image in images}) > 1:
-            raise UserError("calibration frames reach the network in several sizes; resize them in the pipeline")
-        return cls(torch.stack(images), samples, dataloader.batch_size)
+        return cls(images, samples, dataloader.batch_size)
 
     def __len__(self) -> int:
         return len(self.samples)
-
-    @property
-    def number_of_batches(self) -> int:
-        """Batches of one pass."""
-        return -(-len(self) // self.batch_size)
 
     def batch(self, index: list[int]) -> dict:
         """A data batch of the frames at ``index``."""
         return dict(inputs=self.images[index], data_samples=[self.samples[i] for i in index])
 
-    def batches(self, index: list[int] | None = None) -> Iterator[dict]:
-        """All frames, or those at ``index``, in order."""
+    def parts(self, index: list[int] | None = None) -> list[list[int]]:
+        """All frames, or those at ``index``, in order, as the indices of batches."""
         index = list(range(len(self))) if index is None else index
-        for begin in range(0, len(index), self.batch_size):
-            yield self.batch(index[begin : begin + self.batch_size])
+        return [index[begin : begin + self.batch_size] for begin in range(0, len(index), self.batch_size)]
+
+    def batches(self, index: list[int] | None = None) -> Iterator[dict]:
+        """Batches of all frames, or of those at ``index``, in order."""
+        return map(self.batch, self.parts(index))
 
     def tuning_batch(self, iteration: int, seed: int) -> dict:
-        """The mini-batch of an iteration: a stretch of an endless row of seeded permutations.
+        """This process's part of an iteration's mini-batch, a stretch of an endless row of seeded permutations.
 
-        It depends on nothing but its arguments, so that a resumed run sees the same batches.
+        The whole batch depends on nothing but the arguments, so that a resumed run sees the same ones, and so do several
+        processes together.
         """
         order = EndlessOrder(len(self.tuned), seed)
-        positions = range(iteration * self.batch_size, (iteration + 1) * self.batch_size)
+        positions = own_part(range(iteration * self.batch_size, (iteration + 1) * self.batch_size))
         return self.batch([self.tuned[order[position]] for position in positions])

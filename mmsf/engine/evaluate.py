@@ -3,10 +3,14 @@
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmsf.engine.config import apply_options, read_config, set_roots
+from mmsf.engine.processes import start
+from mmsf.engine.quantized_file import is_exported
 from mmsf.engine.weights import load_weights, weights_model
+from mmsf.errors import UserError
 
 
 def evaluate(
@@ -41,11 +45,13 @@ def evaluate(
     apply_options(cfg, options or {})
     set_roots(cfg, data_root, None)
     cfg.work_dir = work_dir or str(Path("work_dirs") / Path(config).stem)
-    cfg.launcher = launcher
+    if launcher != "none" and is_exported(weights):
+        raise UserError(f"{weights} is an exported file, which one process evaluates; start it without --launcher")
+    start(cfg, launcher)
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler", "custom_hooks"):
         cfg.pop(key, None)
     cfg.resume, cfg.load_from = False, None
     cfg.model = weights_model(cfg, weights, runtime)
     runner = Runner.from_cfg(cfg)
-    load_weights(runner.model, weights)
+    load_weights(runner.model.module if is_model_wrapper(runner.model) else runner.model, weights)
     return runner.test()

@@ -1,18 +1,24 @@
 """The loop of post-training quantization: the phases before tuning, tuning, and evaluation of every stage."""
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
+from mmsf.adapters.base import HeadOutputs
 from mmsf.adapters.errors import head_errors
 from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost, float_step
 from mmsf.engine.loop_state import LoopState, state_of, take_up
+from mmsf.engine.processes import of_first, shared_out
 from mmsf.engine.progress import with_progress
 from mmsf.engine.relative_rates import settle_shares
 from mmsf.engine.storage import WHOLE_OR_ABSENT
@@ -22,20 +28,26 @@ from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.quantization import RangeEstimator, correcting_weights, equalise
 from mmsf.quantization.histogram import GrowingHistogram
+from mmsf.reconstruction import TensorMemory, put_frames
 from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
 # A layer's input has thousands of values a frame: a few frames show its channels.
 EQUALISATION_FRAMES = 32
 
+Result = TypeVar("Result")
+
 
 @LOOPS.register_module()
 class PTQLoop(BaseLoop):
     """Ranges, float outputs, curves, tuning, and the Runner's validation for the float, calibrated and quantized model.
 
+    Several processes (MMEngine's launchers) share calibration frames and tuning batches; ranges, curves and selection come
+    out as in one.
+
     Args:
         runner: The runner.
-        dataloader: Calibration frames, images only; its batch size is the tuning batch's.
+        dataloader: Calibration frames, images only; its batch size is the tuning batch's, that of all processes together.
         max_iters: Tuning iterations; 0 ends the run after range estimation: the quantized model is the calibrated one.
         weight_range: Config of the range estimator of weights.
         activation_range: Config of the range estimator of activations.
@@ -46,8 +58,11 @@ class PTQLoop(BaseLoop):
         bit_planner: Arguments of `BitPlanner`, which gives the layers that move the lanes most more bits, under a budget.
             None keeps the bits of the model's config.
         cost_samples: How often the iteration is timed against the float network's forward and backward.
+        memory_mb: Megabytes (2^20 bytes) that calibration images and kept outputs may take in each process's memory; the
+            rest lies in memory-mapped files of the work directory. What a network needs to run is not counted.
 
     Attributes:
+        memory: Where they are kept.
         frames: The calibration frames.
         curves: Semantic head -> noise-score curve.
         stages: Stage -> metrics of the validation.
@@ -70,6 +85,7 @@ class PTQLoop(BaseLoop):
         distortion: dict | None = None,
         bit_planner: dict | None = None,
         cost_samples: int = 5,
+        memory_mb: float = 4096,
     ) -> None:
         super().__init__(runner, dataloader)
         if max_iters < 0:
@@ -92,8 +108,18 @@ class PTQLoop(BaseLoop):
         self.lanes: dict[str, dict[str, dict]] = {}
         self.frame_scores: dict[str, dict[str, list]] = {}
         self.seconds: dict[str, float] = {}
+        self.memory = TensorMemory(Path(runner.work_dir), memory_mb, torch.device("cpu"))
         self.frames: CalibrationFrames | None = None
+        self._count_frames_of_all_processes()
         runner.register_hook(LoopState(self), priority="NORMAL")
+
+    def _count_frames_of_all_processes(self) -> None:
+        """Divide the gradients of learned activation scales by the root of the values of a whole batch (LSQ's rule)."""
+        processes = get_world_size()
+        for _, quantizer in self.model.quantized.activation_quantizers() if processes > 1 else ():
+            for learned in (quantizer.scale, quantizer.zero_point):
+                if learned.requires_grad:
+                    learned.register_hook(lambda gradient: gradient * processes**-0.5)
 
     # What MMEngine's hooks ask of a train loop.
     max_epochs = 1
@@ -147,7 +173,12 @@ class PTQLoop(BaseLoop):
         self.runner.call_hook("before_train")
         self.runner.model.train()
         with self.timed("loading"):
-            self.frames = CalibrationFrames.collect(self.dataloader)
+            self.frames = CalibrationFrames.collect(self.dataloader, self.memory)
+        if self._max_iters and self.batch_size % get_world_size():
+            raise UserError(
+                f"{get_world_size()} processes cannot share batches of {self.batch_size} frames; set "
+                "train_dataloader.batch_size to a multiple"
+            )
         self.evaluate("float")
         if not self.has_ranges:
             self.estimate_ranges()
@@ -185,17 +216,27 @@ class PTQLoop(BaseLoop):
                 self.bit_planner.plan(self, histograms)
         if self.weight_correction:
             with self.timed("ranges"), torch.no_grad(), correcting_weights(self.model.quantized):
-                for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "correction"):
-                    self.model.quantized_raw(self.preprocess(batch)["inputs"])
+                for part in with_progress(self.frames.parts(), len(self.frames.parts()), "correction"):
+                    self.model.quantized_raw(self.images(part))
+        self._follow_first()
         settle_shares(self.runner.optim_wrapper.optimizer)
         self.has_ranges = True
 
+    def _follow_first(self) -> None:
+        """Take over the network of the first process: on GPUs the last bits of sums may differ."""
+        if get_world_size() > 1:
+            network = self.model.quantized
+            state = {name: value.cpu() for name, value in network.state_dict().items()}
+            bits, state = of_first(lambda: (network.bits, state))
+            network.set_bits(bits)
+            network.load_state_dict(state)
+
     def equalise(self) -> None:
         """Rescale channels between layers, as some of the calibration frames suggest."""
-        batches = list(self.frames.batches(list(range(min(EQUALISATION_FRAMES, len(self.frames))))))
+        parts = self.frames.parts(list(range(min(EQUALISATION_FRAMES, len(self.frames)))))
 
         def run() -> list[dict[str, torch.Tensor]]:
-            return [self.model.quantized_raw(self.preprocess(batch)["inputs"]) for batch in batches]
+            return [self.model.quantized_raw(self.images(part)) for part in parts]
 
         weight_range = None if self._max_iters else self.weight_range  # None: tuning mends the weights
         shares = equalise(self.model.quantized, run, weight_range, self.activation_range)
@@ -204,47 +245,97 @@ class PTQLoop(BaseLoop):
 
     def observe(self) -> dict[str, GrowingHistogram]:
         """Histograms of all activations over the calibration frames, without quantizers."""
+
+        def run(part: list[int]) -> None:
+            self.model.quantized_raw(self.images(part))
+
+        parts = self.frames.parts()
         with torch.no_grad(), self.model.quantized.observing() as histograms:
-            for batch in with_progress(self.frames.batches(), self.frames.number_of_batches, "ranges"):
-                self.model.quantized_raw(self.preprocess(batch)["inputs"])
+            # Others depend on the order of the frames: every process sees them all.
+            mergeable = all(isinstance(histogram, GrowingHistogram) for histogram in histograms.values())
+            for _ in with_progress((shared_out if mergeable else map)(run, parts), len(parts), "ranges"):
+                pass
+        if mergeable:
+            histograms, *others = all_gather_object(histograms)
+            for other in others:
+                for name, histogram in histograms.items():
+                    histogram.merge(other[name])
         return histograms
 
     def keep_float_outputs(self) -> None:
         """Raw outputs of the float model for every calibration frame, computed once."""
+
+        def run(part: list[int]) -> dict[str, torch.Tensor]:
+            samples = [self.frames.samples[index] for index in part]
+            return self.model.adapter.packed(self.model.float_target(self.images(part), samples))
+
         with self.timed("float outputs"):
-            batches = with_progress(self.frames.batches(), self.frames.number_of_batches, "float outputs")
-            raws = [self.model.float_target(self.preprocess(batch)["inputs"], batch["data_samples"]) for batch in batches]
-            self.model.kept_outputs = {name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]}
+            parts, kept = self.frames.parts(), {}
+            for part, raw in zip(parts, with_progress(shared_out(run, parts), len(parts), "float outputs")):
+                put_frames(kept, raw, part[0], len(self.frames), self.memory)
+            self.model.kept_outputs = kept
 
     def quantized_outputs(self, index: list[int] | None = None) -> dict[str, torch.Tensor]:
         """Raw outputs of the quantized model for calibration frames (default: all), at the places of the kept outputs."""
-        raws = []
+        raws = list(shared_out(self._quantized_outputs_of, self.frames.parts(index)))
+        return {name: torch.cat([raw[name] for raw in raws]) for name in raws[0]}
+
+    def _quantized_outputs_of(self, part: list[int]) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            for batch in self.frames.batches(index):
-                kept = self.model.kept_raw([sample.metainfo["calibration_index"] for sample in batch["data_samples"]])
-                raws.append(self.model.quantized_raw(self.preprocess(batch)["inputs"], compared_to=kept))
-        return {name: torch.cat([raw[name].cpu() for raw in raws]) for name in raws[0]}
+            raw = self.model.quantized_raw(self.images(part), compared_to=self.model.kept_raw(part))
+        return {name: tensor.cpu() for name, tensor in raw.items()}
+
+    def compared(
+        self, measure: Callable[[HeadOutputs, HeadOutputs], Result], index: list[int] | None = None
+    ) -> Iterator[tuple[list[int], Result]]:
+        """Compare float and quantized heads of calibration frames (default: all), batch after batch.
+
+        Args:
+            measure: What to do with both; its result goes to all processes.
+            index: The frames.
+
+        Yields:
+            Which frames a batch has, and its result.
+        """
+        parts = self.frames.parts(index)
+
+        def run(part: list[int]) -> Result:
+            return measure(self.model.kept_heads(part), self.model.adapter.split(self._quantized_outputs_of(part)))
+
+        return zip(parts, shared_out(run, parts))
 
     def measure_curves(self) -> None:
         """Units of the loss and noise-score curves, from kept float outputs and the calibrated model's errors."""
-        adapter = self.model.adapter
-        target, output = adapter.split(self.model.kept_outputs), adapter.split(self.quantized_outputs())
-        self.model.loss_function.set_units(adapter, target, output)
-        self.curves = self.curves_of(head_errors(target, output), self.curve_settings)
+        adapter, loss = self.model.adapter, self.model.loss_function
+        squares: dict[str, torch.Tensor] = {}
+        errors: dict[str, torch.Tensor] = {}
+        room = self.memory.rest(torch.device("cpu"))
+        for part, (found, error) in self.compared(lambda *both: (loss.mean_squares(adapter, *both), head_errors(*both))):
+            for name, square in found.items():
+                squares[name] = squares.get(name, 0) + square.double() * (len(part) / len(self.frames))
+            if get_rank() == 0:
+                put_frames(errors, error, part[0], len(self.frames), room)
+        loss.set_units({name: square.float() for name, square in squares.items()})
+        self.curves = self.curves_of(errors, self.curve_settings)
 
     def curves_of(self, errors: dict[str, torch.Tensor], settings: CurveSettings) -> dict[str, NoiseScoreCurve]:
-        """Noise-score curves whose noise looks like the given errors, head -> (E, ...), at the present iteration."""
+        """Noise-score curves whose noise looks like the given errors, head -> (E, ...), at the present iteration.
+
+        The first process measures them; the others need no errors.
+        """
         generator = torch.Generator().manual_seed(self.runner.seed * 1_000_003 + self._iter)
         with self.timed("curves"):
-            return measure_curves(
-                self.model.adapter,
-                self.model.adapter.split(self.model.kept_outputs),
-                errors,
-                [sample.metainfo for sample in self.frames.samples],
-                settings,
-                self.rule,
-                self.model.loss_function.semantic_error,
-                generator,
+            return of_first(
+                lambda: measure_curves(
+                    self.model.adapter,
+                    self.model.kept_heads,
+                    errors,
+                    [sample.metainfo for sample in self.frames.samples],
+                    settings,
+                    self.rule,
+                    self.model.loss_function.semantic_error,
+                    generator,
+                )
             )
 
     def tune(self) -> None:
@@ -271,9 +362,13 @@ class PTQLoop(BaseLoop):
     def semantic_errors(self) -> dict[str, float]:
         """Semantic error of each head over all calibration frames."""
         adapter, loss = self.model.adapter, self.model.loss_function
-        target = adapter.split(self.model.kept_outputs)
-        output = adapter.split(self.quantized_outputs())
-        return {name: loss.semantic_error(adapter, target, output, name).item() for name in adapter.semantic_heads}
+        errors = dict.fromkeys(adapter.semantic_heads, 0.0)
+        for part, found in self.compared(
+            lambda *both: {name: loss.semantic_error(adapter, *both, name).item() for name in errors}
+        ):
+            for name, error in found.items():
+                errors[name] += error * (len(part) / len(self.frames))
+        return errors
 
     def evaluate(self, stage: str) -> None:
         """The Runner's validation of one stage, unless a resumed run has it already."""
@@ -291,6 +386,10 @@ class PTQLoop(BaseLoop):
         # By the stage's name: MMEngine writes every validation at the same step.
         self.runner.visualizer.add_scalars({f"{stage}/{n}": v for n, v in self.stages[stage].items()}, step=self._iter)
         self.runner.model.train()
+
+    def images(self, index: list[int]) -> torch.Tensor:
+        """Preprocessed images (B, 3, H, W) of calibration frames, on the model's device."""
+        return self.preprocess(self.frames.batch(index))["inputs"]
 
     def preprocess(self, data_batch: dict) -> dict:
         """The model's own preprocessing of a batch, on the model's device."""

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from mmsf.engine.config import apply_options, read_config, require_backends, require_ptq, set_roots, with_preset
+from mmsf.engine.processes import start
 from mmsf.engine.storage import newest_checkpoint
 from mmsf.errors import UserError
 
@@ -105,7 +106,7 @@ def quantize(
     """
     cfg = ptq_config(config, preset=preset, bits=bits, **arguments)
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / run_name(config, preset, bits))
-    cfg.launcher = launcher
+    start(cfg, launcher)
     if resume:
         newest = newest_checkpoint(cfg.work_dir)
         if newest is not None:

@@ -28,6 +28,7 @@ class QATLoop(PTQLoop):
         schedule_share: Iterations as a share of the float schedule's.
         max_iters: Iterations; None takes the share.
         cost_samples: As `PTQLoop`.
+        memory_mb: As `PTQLoop`.
 
     Raises:
         UserError: The labelled frames are missing, without labels or among those that evaluate; or nothing says how long
@@ -49,6 +50,7 @@ class QATLoop(PTQLoop):
         schedule_share: float = 1.0,
         max_iters: int | None = None,
         cost_samples: int = 5,
+        memory_mb: float = 4096,
     ) -> None:
         if labelled_dataloader is None:
             raise UserError("QATLoop trains with labels; give train_cfg.labelled_dataloader, as --preset does")
@@ -57,7 +59,8 @@ class QATLoop(PTQLoop):
             max_iters = share_of_schedule(float_schedule or {}, schedule_share, self.labelled.iterations_of_an_epoch)
         if max_iters < 1:
             raise UserError(f"max_iters must be at least 1 to train; got {max_iters}")
-        super().__init__(runner, dataloader, max_iters, weight_range, activation_range, cost_samples=cost_samples)
+        further = dict(cost_samples=cost_samples, memory_mb=memory_mb)
+        super().__init__(runner, dataloader, max_iters, weight_range, activation_range, **further)
         if self.model.loss_function is not None:
             raise UserError("QATLoop trains with the detector's own loss; set model.loss=None")
 

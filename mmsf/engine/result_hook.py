@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from mmengine.dist import master_only
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 
 from mmsf.engine.best_moment_hook import BestMomentHook
 from mmsf.engine.quantized_file import write_quantized
-from mmsf.engine.results import run_summary, worst_frames, write_json
+from mmsf.engine.results import peak_memory_mb, run_summary, worst_frames, write_json
 from mmsf.registry import HOOKS
 from mmsf.visualization import results_table, write_overlays, write_report
 
@@ -27,12 +27,22 @@ class ResultHook(Hook):
     def __init__(self, method: str, preset: str, overlays: int = 6) -> None:
         self.method, self.preset, self.overlays = method, preset, overlays
 
-    @master_only
     def after_train(self, runner) -> None:
-        """Write everything; print the table."""
+        """Write everything, and print the table, in the first process."""
+        peaks = all_gather_object(peak_memory_mb())
+        if is_main_process():
+            self.write(runner, peaks)
+
+    def write(self, runner, peaks: list[float]) -> None:
+        """Write everything; print the table.
+
+        Args:
+            runner: The runner.
+            peaks: Peak memory of each process, megabytes.
+        """
         folder = Path(runner.work_dir)
         write_quantized(folder / "quantized.pth", runner.train_loop.model, runner.cfg)
-        summary, sensitivity = self.summary(runner), self.sensitivity(runner)
+        summary, sensitivity = self.summary(runner, peaks), self.sensitivity(runner)
         write_json(folder / "summary.json", summary)
         write_json(folder / "sensitivity.json", sensitivity)
         if runner.train_loop.frame_scores:
@@ -42,12 +52,12 @@ class ResultHook(Hook):
         write_report(folder / "report.html", summary, sensitivity, pictures)
         runner.logger.info(f"results in {folder}\n{results_table(summary)}")
 
-    def summary(self, runner) -> dict:
+    def summary(self, runner, peaks: list[float]) -> dict:
         """`summary.json`."""
         loop = runner.train_loop
         selected = [set(entry["selected"]) for entry in self._history(runner)]
         return {
-            **run_summary(runner, self.method, self.preset),
+            **run_summary(runner, self.method, self.preset, peaks),
             "heads": {
                 name: {
                     "loss_before": loop.errors["before"][name],

@@ -21,13 +21,20 @@ STAGES = ("float", "calibrated", "quantized")
 _PACKAGES = ("torch", "numpy", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "mmengine", "mmcv", "mmcv-lite", "mmdet")
 
 
-def run_summary(runner, method: str, preset: str | None) -> dict:
+def peak_memory_mb() -> float:
+    """The largest that this process has been, megabytes."""
+    # Kilobytes on Linux.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run_summary(runner, method: str, preset: str | None, peaks: list[float]) -> dict:
     """The part of `summary.json` that does not depend on tuning.
 
     Args:
         runner: Its train loop is a `PTQLoop` that has run.
         method: Name of the method.
         preset: Name of the preset.
+        peaks: Peak memory of each process, megabytes.
     """
     loop, network = runner.train_loop, runner.train_loop.model.quantized
     weight_bits, activation_bits = network.uniform_bits.as_list()
@@ -48,8 +55,9 @@ def run_summary(runner, method: str, preset: str | None) -> dict:
         "agreement": {**agreement(loop.lanes, "quantized"), "calibrated": agreement(loop.lanes, "calibrated")},
         "frames": loop.frame_counts,
         "seconds": loop.seconds,
-        # Kilobytes on Linux; the largest the process has been.
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "processes": len(peaks),
+        # Of the largest process.
+        "peak_memory_mb": max(peaks),
         "versions": _versions(),
     }
 

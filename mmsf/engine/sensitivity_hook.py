@@ -3,6 +3,7 @@
 import math
 
 import torch
+from mmengine.dist import all_gather, all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
@@ -86,9 +87,11 @@ class SensitivityHook(Hook):
         """Follow the losses; re-rank at the interval."""
         model = self._model(runner)
         errors = torch.stack([outputs[f"error_{name}"] for name in model.adapter.semantic_heads])
+        # Several processes share the batch evenly.
+        all_reduce(errors, "mean")
         self._losses = self._losses.to(errors) * self.momentum + errors * (1 - self.momentum)
         if len(model.adapter.semantic_heads) > 1:
-            self._remember({name: error.cpu() for name, error in model.present_errors.items()})
+            self._remember({name: torch.cat(all_gather(error)).cpu() for name, error in model.present_errors.items()})
         if (batch_idx + 1) % self.interval == 0:
             if self._recent:
                 errors = {name: torch.cat([batch[name] for batch in self._recent]) for name in self._recent[0]}

@@ -113,7 +113,7 @@ class SensitivityLoop(PTQLoop):
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         with self.timed("loading"):
-            self.frames = CalibrationFrames.collect(self.dataloader)
+            self.frames = CalibrationFrames.collect(self.dataloader, self.memory)
         self.evaluate("float")
         self.estimate_ranges()
         self.evaluate("calibrated")
@@ -208,8 +208,8 @@ class SensitivityLoop(PTQLoop):
 
     def float_and_calibrated(self) -> tuple[HeadOutputs, HeadOutputs]:
         """Heads of the float and of the calibrated model for the calibration frames."""
-        split = self.model.adapter.split
-        return split(self.model.kept_outputs), split(self.calibrated_outputs)
+        everything = list(range(len(self.frames)))
+        return self.model.kept_heads(everything), self.model.adapter.split(self.calibrated_outputs)
 
     @cached_property
     def calibrated_outputs(self) -> dict[str, torch.Tensor]:

@@ -37,8 +37,8 @@ class QuantWrapper(BaseModel):
         quantized: The quantized copy.
         float_detector: The float original; not part of ``state_dict()`` or ``parameters()``.
         head_weights: (semantic heads,) the selection, a buffer.
-        kept_outputs: Raw float outputs of the calibration frames by name, (N, ...); looked up by a sample's
-            ``calibration_index``. None computes them when they are needed.
+        kept_outputs: Raw float outputs of the calibration frames by name, (N, ...), as `Adapter.packed` has them; looked up
+            by a sample's ``calibration_index``. None computes them when they are needed.
         present_errors: Head -> error of its semantics in the last "loss" batch, (B, ...).
         predicts_in_float: While True, predictions are the float detector's.
 
@@ -116,14 +116,15 @@ class QuantWrapper(BaseModel):
         with self.quantized.running():
             return self.quantized.network(images, mode="tensor", **places)
 
-    def kept_raw(self, index: "list[int] | Tensor") -> dict[str, Tensor]:
-        """Raw outputs of the float detector for calibration frames whose outputs are kept."""
-        device = self.head_weights.device
-        return {name: tensor[index].to(device) for name, tensor in self.kept_outputs.items()}
+    def kept_raw(self, index: list[int], device: torch.device | None = None) -> dict[str, Tensor]:
+        """Kept raw outputs of the float detector for calibration frames, on the model's device or another."""
+        device = self.head_weights.device if device is None else device
+        rows = {name: tensor[index].to(device) for name, tensor in self.kept_outputs.items()}
+        return {name: row.float() if row.dtype == torch.float16 else row for name, row in rows.items()}
 
-    def kept_heads(self, index: "list[int] | Tensor") -> HeadOutputs:
-        """Heads of the float detector for calibration frames whose outputs are kept."""
-        return self.adapter.split(self.kept_raw(index))
+    def kept_heads(self, index: list[int]) -> HeadOutputs:
+        """Heads of the float detector for calibration frames whose raw outputs are kept, on the CPU."""
+        return self.adapter.split(self.kept_raw(index, torch.device("cpu")))
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"):
         """Run the quantized detector.

@@ -1,13 +1,21 @@
 """A histogram that grows with its data, so that one pass serves every range estimator."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from mmsf.errors import UserError
 
+# Just below 1: what lies on an edge between two bins belongs to the one nearer to zero, whatever the limit is.
+_INWARDS = 1 - 2**-24
+
 
 class GrowingHistogram:
     """Counts of values over [-limit, limit]; the limit doubles, and bins merge in pairs, when a value falls outside.
+
+    Which bin a value falls into depends on the limit in the end alone, so the counts depend neither on the order of the
+    values nor on how they were shared out among histograms that are merged.
 
     Args:
         name: What is counted, for messages.
@@ -30,18 +38,34 @@ class GrowingHistogram:
             raise UserError(f"the activation at {self.name!r} is NaN or infinite: the float model or its input is broken")
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._grow(max(-low, high))
-        self.counts += torch.histc(x, self.bins, -self.limit, self.limit).double().cpu()
+        # Scaling by a power of two and rounding down are exact, at every limit.
+        half = self.bins // 2
+        places = torch.mul(x, half / self.limit * _INWARDS).floor_()
+        self.counts += torch.histc(places, self.bins, -half, half).double().cpu()
+
+    def merge(self, other: "GrowingHistogram") -> None:
+        """Add what another histogram, with as many bins, has counted."""
+        if other.limit == 0.0:
+            return
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self._grow(other.limit)
+        counts = other.counts
+        for _ in range(round(math.log2(self.limit / other.limit))):
+            counts = self._merged_in_pairs(counts)
+        self.counts += counts
 
     def _grow(self, largest: float) -> None:
         if self.limit == 0.0:
             # A power of two, so that merging by doubling always meets it again, whatever comes first.
             self.limit = 2.0 ** torch.tensor(max(largest, 1e-12)).log2().ceil().item()
         while self.limit < largest:
-            merged = self.counts.view(-1, 2).sum(1)
-            self.counts = torch.zeros_like(self.counts)
-            quarter = self.bins // 4
-            self.counts[quarter : quarter + self.bins // 2] = merged
+            self.counts = self._merged_in_pairs(self.counts)
             self.limit *= 2
+
+    def _merged_in_pairs(self, counts: Tensor) -> Tensor:
+        """The counts at twice the limit."""
+        quarter = self.bins // 4
+        return torch.nn.functional.pad(counts.view(-1, 2).sum(1), (quarter, quarter))
 
     @property
     def centers(self) -> Tensor:

@@ -1,52 +1,14 @@
-"""A unit's inputs and outputs for every calibration frame: in memory up to a limit, beyond it in files."""
+"""A unit's inputs and outputs for every calibration frame."""
 
-import shutil
 from collections.abc import Callable, Iterable
-from math import prod
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 from mmsf.reconstruction.layout import Layout
+from mmsf.reconstruction.memory import TensorMemory
 from mmsf.reconstruction.units import Unit, output_tensors
-
-
-class ActivationMemory:
-    """Room for tensors: on a device up to a limit, then in files of a folder, which are read as they are needed.
-
-    Use it as a context: at its end all is free again, and the folder is gone.
-
-    Args:
-        folder: Is made when it is needed.
-        limit_mb: Megabytes (2^20 bytes) on the device.
-        device: Where tensors within the limit lie.
-    """
-
-    def __init__(self, folder: Path, limit_mb: float, device: torch.device) -> None:
-        self.folder, self.device = folder, device
-        self._left = limit_mb * 2**20
-        self._files = 0
-
-    def __enter__(self) -> "ActivationMemory":
-        # A run that was killed may have left files.
-        shutil.rmtree(self.folder, ignore_errors=True)
-        return self
-
-    def __exit__(self, *error) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A contiguous tensor, not initialised."""
-        size = prod(shape) * dtype.itemsize
-        if size <= self._left:
-            self._left -= size
-            return torch.empty(shape, dtype=dtype, device=self.device)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._files += 1
-        path = self.folder / f"{self._files}.bin"
-        return torch.from_file(str(path), shared=True, size=prod(shape), dtype=dtype).view(shape)
 
 
 class FrameRows:
@@ -58,7 +20,7 @@ class FrameRows:
         memory: Where it is kept.
     """
 
-    def __init__(self, layout: Layout, frames: int, memory: ActivationMemory) -> None:
+    def __init__(self, layout: Layout, frames: int, memory: TensorMemory) -> None:
         self.layout, self.device = layout, memory.device
         self._frames, self._memory = frames, memory
         self._filled = 0
@@ -127,7 +89,7 @@ class Kept:
         memory: Where it is kept.
     """
 
-    def __init__(self, sides: list[tuple[Layout | None, ...]], joined: bool, frames: int, memory: ActivationMemory) -> None:
+    def __init__(self, sides: list[tuple[Layout | None, ...]], joined: bool, frames: int, memory: TensorMemory) -> None:
         self.joined = joined
         self.calls = [[layout and FrameRows(layout, frames, memory) for layout in layouts] for layouts in sides]
         # What does not depend on the frames.

@@ -1,6 +1,7 @@
 """The loss on decoded lanes: the matched part of the Lane Distortion Score inside tuning."""
 
 import torch.nn.functional as F
+from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 
 from mmsf.adapters.base import Adapter, HeadOutputs
@@ -40,11 +41,16 @@ class DecodedLaneLoss(SelectiveFocusLoss):
         self.match_distance, self.bend = match_distance, bend
 
     def lane_error(self, adapter: Adapter, target: HeadOutputs, output: HeadOutputs) -> Tensor:
-        """Mean distance of the lanes, weighted by the float model's confidence, in match distances; scalar."""
+        """Mean distance of the lanes, weighted by the float model's confidence, in match distances; scalar.
+
+        Where several processes share a batch, the mean of theirs is that of the whole batch.
+        """
         weights = adapter.point_weights(target)
         moved = (adapter.points(output, target) - adapter.points(target, target)) / self.match_distance
         huber = F.huber_loss(moved, moved.new_zeros(()).expand_as(moved), reduction="none", delta=self.bend) / self.bend
-        return (weights * huber.log1p()).sum() / weights.sum().clamp(min=1.0)
+        total = weights.sum()
+        all_reduce(total, "mean")
+        return (weights * huber.log1p()).sum() / total.clamp(min=1.0 / get_world_size())
 
     def forward(self, adapter: Adapter, target: HeadOutputs, output: HeadOutputs, head_weights: Tensor) -> dict[str, Tensor]:
         """Losses by name, as `SelectiveFocusLoss.forward`, and ``loss_lanes``."""

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from mmsf.adapters.base import Adapter, HeadOutputs
-from mmsf.adapters.errors import channel_rms, confidence_error, semantic_error
+from mmsf.adapters.errors import as_unit, channel_mean_square, confidence_error, semantic_error
 from mmsf.errors import UserError
 from mmsf.registry import MODELS
 
@@ -36,20 +36,21 @@ class SelectiveFocusLoss(nn.Module):
         self.own_units = own_units
         self.units: dict[str, Tensor] = {}
 
-    def set_units(self, adapter: Adapter, target: HeadOutputs, output: HeadOutputs) -> None:
-        """Take the units from the errors after range estimation; nothing to do where ``own_units`` is off.
+    def mean_squares(self, adapter: Adapter, target: HeadOutputs, output: HeadOutputs) -> dict[str, Tensor]:
+        """What the units are made of: mean squares of the errors of each head's channels, and of each confidence.
 
         Args:
             adapter: The family's adapter.
-            target: Heads of the float model for the calibration frames.
+            target: Heads of the float model for some frames.
             output: Heads of the calibrated model, the same frames.
         """
-        if not self.own_units:
-            return
-        self.units = {name: channel_rms(adapter, target, output, name) for name in adapter.semantic_heads}
-        for name in target.confidences:
-            unit = confidence_error(target, output, name).sqrt()
-            self.units[name] = unit.masked_fill(unit == 0, 1.0)
+        heads = {name: channel_mean_square(adapter, target, output, name) for name in adapter.semantic_heads}
+        return heads | {name: confidence_error(target, output, name) for name in target.confidences}
+
+    def set_units(self, mean_squares: dict[str, Tensor]) -> None:
+        """Take the units from `mean_squares` of the calibration frames; nothing to do where ``own_units`` is off."""
+        if self.own_units:
+            self.units = {name: as_unit(square) for name, square in mean_squares.items()}
 
     def semantic_error(self, adapter: Adapter, target: HeadOutputs, output: HeadOutputs, name: str) -> Tensor:
         """The semantic term of one head before its weight, scalar: what the noise-score curves are queried with."""

@@ -1,6 +1,6 @@
 """Noise-score curves: how far lanes move for a given error of a head, measured once, without the network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,10 @@ from torch import Tensor
 from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
-from mmsf.sensitivity.scoring import DistortionScorer, frames_of, repeat_heads
+from mmsf.sensitivity.scoring import DistortionScorer, repeat_heads
+
+# Bytes of perturbed heads; decoding takes a few times as much.
+AT_ONCE = 2**26
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class NoiseScoreCurve:
 
 def measure_curves(
     adapter: Adapter,
-    target: HeadOutputs,
+    heads_of: Callable[[list[int]], HeadOutputs],
     errors: dict[str, Tensor],
     metas: list[dict],
     settings: CurveSettings,
@@ -90,12 +93,12 @@ def measure_curves(
 
     Args:
         adapter: The family's adapter.
-        target: Heads of the float model for F frames.
+        heads_of: Gives the heads of the float model for some of F frames; asked for a few at a time where heads are large.
         errors: Head -> its quantization errors in any E frames, (E, ...).
-        metas: Metainfo of the frames.
+        metas: Metainfo of the F frames.
         settings: Levels, frames, draws.
         rule: Of the Lane Distortion Score.
-        error: The loss's semantic error of a head, with which the curves will be queried.
+        error: The loss's semantic error of a head, with which the curves will be queried; a mean over frames.
         generator: Source of the noise.
 
     Returns:
@@ -104,23 +107,61 @@ def measure_curves(
     Source:
         Selective Focus, Sensitivity Aware Selection (3).
     """
-    frames = slice(0, min(settings.frames, len(metas)))
-    metas, some = metas[frames], frames_of(target, frames)
-    scorer = DistortionScorer(adapter, some, metas, rule)
-    many = repeat_heads(some, settings.draws)
-    curves = {}
-    for name in adapter.semantic_heads:
-        clean = many.semantics[name]
-        losses, scores = [], []
-        for level in np.geomspace(*settings.span, settings.levels):
-            drawn = errors[name][torch.randint(len(errors[name]), (len(clean),), generator=generator)]
-            signs = torch.randint(2, (len(clean), *[1] * (clean.dim() - 1)), generator=generator) * 2 - 1
-            noisy = clean + float(level) * signs * drawn
-            perturbed = HeadOutputs({**many.semantics, name: noisy}, many.confidences, many.constants)
-            losses.append(error(adapter, many, perturbed, name).item())
-            scores.append(scorer(name, noisy).mean())
-        curves[name] = NoiseScoreCurve.fit(np.array(losses), np.array(scores))
-    return curves
+    frames = list(range(min(settings.frames, len(metas))))
+    levels = np.geomspace(*settings.span, settings.levels)
+    # Drawn before anything else, so that the noise does not depend on how many frames are taken at a time.
+    noise = {
+        name: [_Noise.drawn(len(errors[name]), (settings.draws, len(frames)), generator) for _ in levels]
+        for name in adapter.semantic_heads
+    }
+    losses, scores = ({name: np.zeros(len(levels)) for name in noise} for _ in range(2))
+    for part in _parts(frames, heads_of, settings.draws):
+        some = heads_of(part)
+        scorer = DistortionScorer(adapter, some, [metas[index] for index in part], rule)
+        many = repeat_heads(some, settings.draws)
+        for name, drawn in noise.items():
+            clean = many.semantics[name]
+            for number, level in enumerate(levels):
+                noisy = clean + float(level) * drawn[number].of(errors[name], part)
+                perturbed = HeadOutputs({**many.semantics, name: noisy}, many.confidences, many.constants)
+                share = len(part) / len(frames)
+                losses[name][number] += error(adapter, many, perturbed, name).item() * share
+                scores[name][number] += scorer(name, noisy).mean() * share
+    return {name: NoiseScoreCurve.fit(losses[name], scores[name]) for name in noise}
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """Which errors, and with which signs, disturb D versions of F frames.
+
+    Attributes:
+        index: (D, F) places among the errors.
+        signs: (D, F) 1 or -1.
+    """
+
+    index: Tensor
+    signs: Tensor
+
+    @classmethod
+    def drawn(cls, errors: int, shape: tuple[int, int], generator: torch.Generator) -> "_Noise":
+        """Noise of the given shape (D, F) out of so many errors."""
+        count = shape[0] * shape[1]
+        index = torch.randint(errors, (count,), generator=generator)
+        signs = torch.randint(2, (count,), generator=generator) * 2 - 1
+        return cls(index.view(shape), signs.view(shape))
+
+    def of(self, errors: Tensor, frames: list[int]) -> Tensor:
+        """The noise (D * len(frames), ...) of some of the frames, version after version."""
+        drawn = errors[self.index[:, frames].flatten()]
+        return drawn * self.signs[:, frames].reshape(-1, *[1] * (drawn.dim() - 1))
+
+
+def _parts(frames: list[int], heads_of: Callable[[list[int]], HeadOutputs], draws: int) -> Iterator[list[int]]:
+    """The frames in parts, of whose heads as many versions as there are draws take `AT_ONCE` bytes at most."""
+    first = heads_of(frames[:1])
+    size = sum(tensor.nbytes for group in (first.semantics, first.confidences, first.constants) for tensor in group.values())
+    at_once = max(1, AT_ONCE // (size * draws))
+    return (frames[begin : begin + at_once] for begin in range(0, len(frames), at_once))
 
 
 def scores_at(curves: dict[str, NoiseScoreCurve], losses: dict[str, float] | dict[str, Tensor]) -> dict[str, float]:

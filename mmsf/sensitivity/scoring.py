@@ -9,8 +9,8 @@ from mmsf.lanes.distortion import DistortionRule, lane_distortion
 from mmsf.lanes.rows import frames_to_rows, row_grid
 
 
-class DistortionScorer:
-    """Scores perturbed heads against the lanes of the float model.
+class LaneScorer:
+    """Scores heads against the lanes of the float model, which are all that it keeps.
 
     Args:
         adapter: Decodes heads.
@@ -20,11 +20,27 @@ class DistortionScorer:
     """
 
     def __init__(self, adapter: Adapter, heads: HeadOutputs, metas: list[dict], rule: DistortionRule) -> None:
-        self.adapter, self.heads, self.rule = adapter, heads, rule
+        self.adapter, self.rule = adapter, rule
         # All frames are decoded as if they had one size, so that one score compares frames of many cameras.
         self.metas = [{**meta, "ori_shape": FRAME} for meta in metas]
         self.rows = row_grid(FRAME[0])
         self.reference = frames_to_rows(adapter.decode(heads, self.metas), self.rows)
+
+    def of(self, heads: HeadOutputs) -> np.ndarray:
+        """Scores (D * F,) of D versions of all heads for all frames, frame after frame within a version."""
+        draws = len(next(iter(heads.semantics.values()))) // len(self.metas)
+        lanes = self.adapter.decode(heads, self.metas * draws)
+        return lane_distortion(
+            np.tile(self.reference, (draws, 1, 1)), frames_to_rows(lanes, self.rows), self.rows, self.rule
+        ).score
+
+
+class DistortionScorer(LaneScorer):
+    """Scores perturbed heads, one at a time, against the lanes of the float model; arguments as `LaneScorer`."""
+
+    def __init__(self, adapter: Adapter, heads: HeadOutputs, metas: list[dict], rule: DistortionRule) -> None:
+        super().__init__(adapter, heads, metas, rule)
+        self.heads = heads
 
     def __call__(self, name: str, semantics: np.ndarray) -> np.ndarray:
         """Scores of the frames when head ``name`` is replaced and every other output stays the float model's.
@@ -39,14 +55,6 @@ class DistortionScorer:
         heads = repeat_heads(self.heads, len(semantics) // len(self.metas))
         heads.semantics[name] = semantics
         return self.of(heads)
-
-    def of(self, heads: HeadOutputs) -> np.ndarray:
-        """Scores (D * F,) of D versions of all heads for all frames, frame after frame within a version."""
-        draws = len(next(iter(heads.semantics.values()))) // len(self.metas)
-        lanes = self.adapter.decode(heads, self.metas * draws)
-        return lane_distortion(
-            np.tile(self.reference, (draws, 1, 1)), frames_to_rows(lanes, self.rows), self.rows, self.rule
-        ).score
 
 
 def repeat_heads(heads: HeadOutputs, times: int) -> HeadOutputs:

@@ -185,3 +185,21 @@ def test_seeds_share_everything_but_the_seed(config, tmp_path):
     assert first.fingerprint != second.fingerprint
     assert (first.arguments["options"].pop("randomness.seed"), second.arguments["options"].pop("randomness.seed")) == (0, 1)
     assert first.arguments["options"] == second.arguments["options"]
+
+
+def test_one_process_is_compared_with_two(config, tmp_path):
+    process = tool("processes", str(config), "--work-dir", str(tmp_path), "--methods", "tuned")
+    assert process.returncode == 0, process.stdout + process.stderr
+    text = (tmp_path / "processes.md").read_text()
+    assert text in process.stdout
+    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in text.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [["lstr w4a4 tuned seed 0", "1"], ["lstr w4a4 tuned seed 0", "2"]]
+    one, two = ([float(cell) for cell in row[2:]] for row in rows)
+    assert one[1] == 1.0
+    assert two[1] == pytest.approx(two[0] / one[0], rel=0.1)
+    assert all(value > 0 for value in (one[0], two[0], one[2], two[2], one[3], two[3]))
+    cells = tmp_path / "cells" / "lstr" / "w4a4" / "tuned" / "seed0"
+    for count in (1, 2):
+        summary = json.loads((cells / f"processes{count}" / "summary.json").read_text())
+        assert (summary["processes"], summary["iterations"]) == (count, 2)
+        assert [path.name for path in (cells / f"processes{count}").glob("*.pth")] == ["quantized.pth"]

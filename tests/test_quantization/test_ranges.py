@@ -2,6 +2,8 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmsf.errors import UserError
 from mmsf.quantization import (
@@ -19,7 +21,7 @@ from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.registry import TASK_UTILS
 
 
-def normal(count: int, scale: float = 1.0, seed: int = 0) -> torch.Tensor:
+def normal(count: int, scale: float | torch.Tensor = 1.0, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, generator=torch.Generator().manual_seed(seed)) * scale
 
 
@@ -36,14 +38,34 @@ def error_after(estimator, settings: QuantizerSettings, x: torch.Tensor, p: floa
     return (quantizer(x) - x).abs().pow(p).mean().item()
 
 
-def test_a_growing_histogram_counts_as_one_made_at_once():
-    batches = [normal(500, scale, seed) for seed, scale in enumerate((0.1, 3.0, 50.0))]
-    grown, whole = histogram_of(*batches), histogram_of(*batches[::-1])
-    assert grown.limit == whole.limit
-    assert (grown.low, grown.high) == (whole.low, whole.high)
-    assert grown.counts.sum() == 1500
-    # Values that lie on a bin's very edge may fall to either side, nothing else.
-    assert (grown.counts.cumsum(0) - whole.counts.cumsum(0)).abs().max() <= 1
+@given(st.lists(st.integers(-6, 6), min_size=1, max_size=6), st.integers(0, 2**16), st.data())
+def test_histograms_have_the_same_bits_in_any_order_and_however_they_are_merged(powers, seed, data):
+    # Powers of two lie on the edges of bins, and on limits.
+    batches = [
+        torch.cat((normal(50, 2.0**p, seed + i), torch.tensor([2.0**p, -(2.0**p), 0.0]))) for i, p in enumerate(powers)
+    ]
+    whole = histogram_of(*batches)
+    shuffled = histogram_of(*data.draw(st.permutations(batches)))
+    cut = data.draw(st.integers(0, len(batches)))
+    merged, other = histogram_of(*batches[:cut]), histogram_of(*batches[cut:])
+    merged.merge(other)
+    assert whole.counts.sum() == 53 * len(batches)
+    for histogram in (shuffled, merged):
+        assert (histogram.limit, histogram.low, histogram.high) == (whole.limit, whole.low, whole.high)
+        assert torch.equal(histogram.counts, whole.counts)
+
+
+@given(st.floats(-4, 4, width=32))
+def test_a_value_lies_in_its_bin_and_on_an_edge_in_the_one_nearer_to_zero(value):
+    histogram = histogram_of(torch.tensor([4.0, value]))
+    counts = histogram.counts.clone()
+    counts[-1] -= 1  # the limit itself
+    (place,) = counts.nonzero().flatten().tolist()
+    width = 2 * histogram.limit / histogram.bins
+    low = place * width - histogram.limit
+    assert low <= value <= low + width
+    if value == low:
+        assert value <= 0
 
 
 def test_a_broken_activation_is_named():

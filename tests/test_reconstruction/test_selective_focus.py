@@ -74,7 +74,7 @@ def test_own_units_make_every_channel_start_at_one_and_count_alike():
     output = with_noise(with_noise(target, "position", 30.0), "bend", 1e-4)
     output.confidences = {"lane": target.confidences["lane"] * 0.9}
     loss = SelectiveFocusLoss(focus_power=0.0, confidence_weight=2.0, own_units=True)
-    loss.set_units(adapter, target, output)
+    loss.set_units(loss.mean_squares(adapter, target, output))
     losses = loss(adapter, target, output, ONES)
     for name in adapter.semantic_heads:
         torch.testing.assert_close(losses[f"loss_{name}"], torch.tensor(1.0))
@@ -84,5 +84,5 @@ def test_own_units_make_every_channel_start_at_one_and_count_alike():
 def test_a_head_without_error_has_a_unit():
     adapter, target, _ = line_heads()
     loss = SelectiveFocusLoss(own_units=True)
-    loss.set_units(adapter, target, target)
+    loss.set_units(loss.mean_squares(adapter, target, target))
     assert all(value == 0 for value in loss(adapter, target, target, ONES).values())

@@ -13,7 +13,7 @@ from test_reconstruction.toy_units import Toy
 
 from mmsf.models.blocks import BLOCKS
 from mmsf.quantization import QuantizationSettings, QuantizedNetwork
-from mmsf.reconstruction import ActivationMemory, Unit, find_units, record
+from mmsf.reconstruction import TensorMemory, Unit, find_units, record
 from mmsf.reconstruction.layout import Layout, layouts
 from mmsf.registry import MODELS
 
@@ -158,7 +158,7 @@ def test_a_layout_takes_a_batch_apart_and_puts_it_together():
 def test_what_a_unit_keeps_is_what_it_sees(name, tmp_path):
     toy = Toy()
     unit = toy.units[name]
-    data = toy.data(unit, ActivationMemory(tmp_path / "activations", 100, torch.device("cpu")))
+    data = toy.data(unit, TensorMemory(tmp_path / "activations", 100, torch.device("cpu")))
     index = torch.tensor([4, 1])
     # The network on these two frames alone sees the same.
     with toy.network.in_float(toy.weights):

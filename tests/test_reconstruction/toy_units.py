@@ -7,7 +7,7 @@ from test_quantization.toy import ResidualBlock, toy_images, toy_network
 from torch import Tensor
 
 from mmsf.quantization import MinMaxRange, QuantizationSettings, QuantizedNetwork
-from mmsf.reconstruction import ActivationMemory, Kept, ReconstructionSettings, Unit, UnitData, UnitTuner, find_units, record
+from mmsf.reconstruction import Kept, ReconstructionSettings, TensorMemory, Unit, UnitData, UnitTuner, find_units, record
 
 FRAMES = 6
 
@@ -37,7 +37,7 @@ class Toy:
         with self.network.in_float(self.weights):
             return self.run()
 
-    def data(self, unit: Unit, memory: ActivationMemory) -> UnitData:
+    def data(self, unit: Unit, memory: TensorMemory) -> UnitData:
         ins, outs = [call.inputs for call in unit.calls], [call.outputs for call in unit.calls]
         kept = [Kept(sides, unit.joined, FRAMES, memory) for sides in (ins, outs, ins)]
         data = UnitData(FRAMES, *kept)
@@ -52,7 +52,8 @@ class Toy:
         chosen = ReconstructionSettings(**{**defaults, **settings})
         device = torch.device("cpu")
         unit = self.units[name]
-        data = self.data(unit, ActivationMemory(folder / "activations", limit_mb, device))
+        self.memory = TensorMemory(folder, limit_mb, device)
+        data = self.data(unit, self.memory)
         return UnitTuner(self.network, unit, data, chosen, self.optimizer, seed=3, device=device)
 
     @staticmethod

@@ -10,6 +10,7 @@ from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, algorithm1_scores, measure_curves
 from mmsf.sensitivity.curves import scores_at
+from mmsf.sensitivity.scoring import frames_of
 
 RULE = DistortionRule()
 
@@ -22,8 +23,9 @@ def curves(seed: int = 0, **settings):
     adapter, target, metas = line_heads(frames=64)
     output = with_noise(with_noise(target, "position", 0.1), "bend", 0.1)
     generator = torch.Generator().manual_seed(seed)
+    errors = head_errors(target, output)
     return measure_curves(
-        adapter, target, head_errors(target, output), metas, CurveSettings(**settings), RULE, error, generator
+        adapter, lambda index: frames_of(target, index), errors, metas, CurveSettings(**settings), RULE, error, generator
     )
 
 
