@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
+from mmsf.engine.building import build_runner
 from mmsf.engine.config import apply_options, read_config, set_roots
 from mmsf.engine.weights import load_weights, weights_model
 
@@ -46,6 +46,6 @@ def evaluate(
         cfg.pop(key, None)
     cfg.resume, cfg.load_from = False, None
     cfg.model = weights_model(cfg, weights, runtime)
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     load_weights(runner.model, weights)
     return runner.test()
