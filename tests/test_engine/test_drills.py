@@ -194,7 +194,7 @@ def full_disk(room: int) -> Iterator[None]:
 
 NOISE = np.random.default_rng(0).integers(0, 255, (400, 600, 3), np.uint8)
 WRITERS: dict[str, Callable[[Path, int], object]] = {
-    "0.lines.txt": lambda path, n: write_lines(path, [np.full((20 * n, 2), 1 / 3)]),
+    "0.lines.txt": lambda path, n: write_lines(path, [np.full((40 * n, 2), 1 / 3)]),
     "list.txt": lambda path, n: write_list(path, [f"/clip/{i:05d}.jpg" for i in range(100 * n)]),
     "label.json": lambda path, n: write_frames(path, [TuSimpleFrame("a", [np.full(200 * n, 1 / 3)])]),
     "summary.json": lambda path, n: write_json(path, dict(numbers=list(range(500 * n)))),
