@@ -1,14 +1,19 @@
 """What every command line shares: one clear line and exit status 2 for what a user can mend."""
 
 import argparse
+import logging
 import os
+import pickle
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from typing import NoReturn
 
 from mmengine.config import DictAction
 
 from mmsf.errors import UserError
+from mmsf.files import NO_ROOM
+from mmsf.safe_globals import ONLY_WEIGHTS
 
 
 class _Ignored(argparse.Action):
@@ -27,12 +32,23 @@ def add_quantization_arguments(parser: argparse.ArgumentParser, work_dir: str) -
     """
     parser.add_argument("config", help="PTQ config, or a float config with --preset and --bits")
     parser.add_argument("--checkpoint", help="float weights, also an original project's file")
+    add_trust(parser)
     parser.add_argument("--data-root", help="folder of the data set")
     parser.add_argument("--calibration-root", nargs="+", help="further folders of unlabelled images to calibrate with")
     parser.add_argument("--preset", help="method to put on a float config, such as selective-focus")
     parser.add_argument("--bits", help="with --preset: w8a8, w8a4 or w4a4")
     parser.add_argument("--work-dir", help=f"where results go; default {work_dir}")
     add_config_options(parser)
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust-checkpoint``, which says what it risks."""
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="read the checkpoint even if it holds more than weights. DANGER: any code that its maker put into the file "
+        "runs on this machine with your rights; only for a file whose maker you trust",
+    )
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -59,20 +75,34 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Call ``main``; turn a `UserError` into one line on standard error and exit status 2.
+    """Call ``main``; turn a `UserError` into one line on standard error and exit status 2. So it does with a full disk.
+
+    Nothing that the command reads as weights can run code, unless ``--trust-checkpoint`` says so.
 
     Args:
         main: The command, without arguments.
     """
+    os.environ[ONLY_WEIGHTS] = "1"
+    logging.raiseExceptions = False  # a log that no longer fits on a full disk does not bury the line that says so
     try:
         main()
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        _stop(f"{error.filename or 'a file'} cannot be written: {error.strerror}; free space or choose another folder")
+    except pickle.UnpicklingError as error:
+        _stop(f"a file cannot be read as weights alone: {str(error).splitlines()[0]}")
     except UserError as error:
         text = str(error)
         if text.startswith("Caught "):  # raised in a data loader's process: the message is the last line of its traceback
             text = text.rstrip().rpartition("\n")[2].partition(": ")[2]
-        if _first_to_tell():
-            print(f"error: {' '.join(text.split())}", file=sys.stderr)
-        sys.exit(2)
+        _stop(text)
+
+
+def _stop(text: str) -> NoReturn:
+    if _first_to_tell():
+        print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _first_to_tell() -> bool:

@@ -1,5 +1,12 @@
 """The one exception for what a user can put right."""
 
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+Made = TypeVar("Made")
+
 
 class UserError(ValueError):
     """A wrong argument, configuration or file that the user can mend.
@@ -7,3 +14,39 @@ class UserError(ValueError):
     The message is one line that says what is wrong and how to mend it. The command lines print it without a traceback and
     end with exit status 2.
     """
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not known; tells the nearest one that is.
+
+    Args:
+        what: What is named.
+        name: Its name.
+        known: The names there are.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, 1)
+    return UserError(f"{what} {name!r} is unknown; {f'did you mean {near[0]!r}?' if near else 'known: ' + ', '.join(known)}")
+
+
+def make(kind: Callable[..., Made], settings: dict, place: str) -> Made:
+    """Call ``kind(**settings)``.
+
+    Args:
+        kind: What takes the settings by name.
+        settings: As they stand in a config.
+        place: Where in the config they stand, for the message.
+
+    Raises:
+        UserError: A setting is unknown, missing or of the wrong type.
+    """
+    known = inspect.signature(kind).parameters
+    for key in settings:
+        if key not in known:
+            raise unknown(f"{place}: key", key, known)
+    try:
+        return kind(**settings)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{place}: {error}") from error

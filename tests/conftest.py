@@ -1,5 +1,6 @@
 """Options of the test run, and command lines in its own process."""
 
+import logging
 import runpy
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from mmsf.cli import run
+from mmsf.safe_globals import ONLY_WEIGHTS
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 
@@ -35,6 +37,9 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     """Run a tool as the command line does; give its exit status and what the process printed and complained of."""
 
     def call(tool: str, *arguments: object) -> tuple[int, str, str]:
+        # What the command sets for its process is taken back after the test.
+        monkeypatch.setenv(ONLY_WEIGHTS, "0")
+        monkeypatch.setattr(logging, "raiseExceptions", True)
         main = runpy.run_path(str(TOOLS / f"{tool}.py"))["main"]
         monkeypatch.setattr(sys, "argv", [tool, *map(str, arguments)])
         status = 0

@@ -7,14 +7,12 @@ they are averaged where the config averages them.
 import argparse
 from pathlib import Path
 
-import torch
-
-from mmsf.cli import run
+from mmsf.cli import add_trust, run
 from mmsf.engine.config import read_config
 from mmsf.errors import UserError
-from mmsf.files import whole_or_absent
 from mmsf.models.checkpoints import FAMILIES, convert, load_float_checkpoint, read_checkpoint, recognise
 from mmsf.registry import MODELS
+from mmsf.safe_globals import save
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -23,23 +21,23 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", required=True, metavar="DST", help="file to write")
     parser.add_argument("--family", choices=sorted(FAMILIES), help="refuse a file of any other family")
     parser.add_argument("--config", help="float config of the detector that the checkpoint is of; its keys are kept")
+    add_trust(parser)
     return parser.parse_args()
 
 
-def extract(config: str, source: str, out: str) -> None:
+def extract(config: str, source: str, out: str, trusted: bool) -> None:
     """Write the weights of a checkpoint that MMEngine left."""
     model = MODELS.build(read_config(config).model)
-    load_float_checkpoint(model, source)
-    with whole_or_absent(out) as temporary:
-        torch.save({"state_dict": model.state_dict(), "meta": {"config": Path(config).stem}}, temporary)
+    load_float_checkpoint(model, source, trusted)
+    save({"state_dict": model.state_dict(), "meta": {"config": Path(config).stem}}, out)
     print(f"weights of {config} loaded strictly, written to {out}")
 
 
 def main() -> None:
     arguments = parse_arguments()
     if arguments.config is not None:
-        return extract(arguments.config, arguments.source, arguments.out)
-    checkpoint = read_checkpoint(arguments.source)
+        return extract(arguments.config, arguments.source, arguments.out, arguments.trust_checkpoint)
+    checkpoint = read_checkpoint(arguments.source, arguments.trust_checkpoint)
     name = recognise(checkpoint.state)
     if name is None:
         raise UserError(f"{arguments.source} is of no family known here; known are {', '.join(sorted(FAMILIES))}")
@@ -48,14 +46,13 @@ def main() -> None:
         raise UserError(f"{arguments.source} looks like {family.title}, not {FAMILIES[arguments.family].title}")
     if family.rename is None:
         raise UserError(f"{arguments.source} looks like {family.title}, which mmsf has no detector for")
-    state = convert(checkpoint.state, name)
-    model = MODELS.build(family.model_config(state))
     try:
+        state = convert(checkpoint.state, name)
+        model = MODELS.build(family.model_config(state))
         model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{arguments.source} looks like {family.title} but does not load: {error}") from error
-    with whole_or_absent(arguments.out) as temporary:
-        torch.save({"state_dict": model.state_dict(), "meta": {"family": name}}, temporary)
+    save({"state_dict": model.state_dict(), "meta": {"family": name}}, arguments.out)
     for note in checkpoint.notes:
         print(note)
     print(f"{family.title}: {len(state)} weights renamed and loaded strictly, written to {arguments.out}")

@@ -8,10 +8,10 @@ import argparse
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import Runner
 
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
 from mmsf.cli import add_launcher, add_quantization_arguments, run
+from mmsf.engine.building import build_runner
 from mmsf.engine.config import apply_options, is_ptq, read_config, set_roots
 from mmsf.engine.processes import start
 from mmsf.engine.ptq import quantize
@@ -37,7 +37,7 @@ def train_float(config: Config, arguments: argparse.Namespace) -> None:
     config.work_dir = arguments.work_dir or f"work_dirs/{Path(arguments.config).stem}"
     config.resume = arguments.resume
     start(config, arguments.launcher)
-    Runner.from_cfg(config).train()
+    build_runner(config).train()
 
 
 def main() -> None:

@@ -103,7 +103,13 @@ class CondLaneAdapter(Adapter):
         """Read the columns of the kept seeds off their maps: lanes in the order of their first seeds' rows, points top-down.
 
         A lane reaches from the row above its first one to the row below its last one, gaps included.
+
+        Raises:
+            UserError: A head is NaN or infinite.
         """
+        for name, head in (heads.semantics | heads.confidences).items():
+            if not head.isfinite().all():
+                raise UserError(f"CondLaneNet's {name!r} is NaN or infinite: its weights or the images are broken")
         image, slot = self._kept(heads)
         index = tuple(torch.from_numpy(part).to(heads.constants["seeds"].device) for part in (image, slot))
         score = _at(heads.confidences["heat"], heads.constants["seeds"])[index]

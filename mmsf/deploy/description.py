@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from mmsf.engine.config_text import require_registered
 from mmsf.errors import UserError
 
 BACKENDS = ("onnxruntime", "openvino", "tensorrt")
@@ -65,4 +66,9 @@ def read_description(path: str | Path) -> Description:
         raise UserError(f"{path} cannot be read as an ONNX file; it is damaged or none") from error
     if KEY not in properties:
         raise UserError(f"{path} was not written by tools/export.py, so it does not say how its outputs are decoded")
-    return Description(**json.loads(properties[KEY]))
+    try:
+        description = Description(**json.loads(properties[KEY]))
+    except (RecursionError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not say how its outputs are decoded; it is damaged: {error}") from error
+    require_registered(description.model, path)
+    return description

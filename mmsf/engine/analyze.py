@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmsf.engine.building import build_runner
 from mmsf.engine.ptq import complete, read_ptq, run_name
 from mmsf.errors import UserError
 
@@ -40,7 +41,7 @@ def analyze_sensitivity(
     _only_analyze(cfg)
     complete(cfg, **arguments)
     cfg.work_dir = work_dir or str(Path("work_dirs") / f"{run_name(config, preset, bits)}_sensitivity")
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     runner.train()
     return runner
 

@@ -1,5 +1,6 @@
 """The loop of the methods that tune a network block by block or layer by layer: AdaRound, BRECQ, QDrop."""
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.progress import Progress
-from mmsf.errors import UserError
+from mmsf.errors import UserError, make
 from mmsf.models.blocks import BLOCKS
 from mmsf.quantization import switched_off
 from mmsf.reconstruction import (
@@ -86,10 +87,7 @@ class BlockwiseLoop(PTQLoop):
         )
         if get_world_size() > 1:
             raise UserError("BlockwiseLoop tunes unit after unit in one process; start it without --launcher")
-        try:
-            self.settings = ReconstructionSettings(**reconstruction)
-        except TypeError as error:
-            raise UserError(f"reconstruction: {error}") from error
+        self.settings = make(ReconstructionSettings, reconstruction, "train_cfg.reconstruction")
         network = self.model.quantized
         # Before a checkpoint of a stopped run is loaded, the weights are the float ones.
         self.float_weights = self._present_weights()
@@ -181,6 +179,8 @@ class BlockwiseLoop(PTQLoop):
         before = tuner.error()
         getattr(tuner, f"tune_{stage}")(report)
         after = tuner.error()
+        if not math.isfinite(after):
+            raise UserError(f"{title}: the error is NaN or infinite: tuning diverged; lower optim_wrapper.optimizer.lr")
         self.unit_errors[stage][unit.name] = [before, after]
         progress.add(self._iterations(stage, unit))
         progress.log(f"{title}: error {before:.4g} before, {after:.4g} after")

@@ -39,9 +39,11 @@ def read_config(path: str | Path) -> Config:
     if not Path(path).is_file():
         raise UserError(f"config {path} does not exist")
     try:
-        return Config.fromfile(str(path))
+        cfg = Config.fromfile(str(path))
     except Exception as error:  # a config is a program: it may raise anything
         raise UserError(f"config {path} cannot be read: {type(error).__name__}: {error}") from error
+    require_sections(cfg)
+    return cfg
 
 
 def preset_files(folder: Path) -> dict[str, Path]:
@@ -89,6 +91,20 @@ def _add_training(cfg: Config, given: Config, path: str | Path) -> None:
     cfg.train_cfg.float_schedule = {k: given.train_cfg[k] for k in ("max_iters", "max_epochs") if k in given.train_cfg}
 
 
+def require_sections(cfg: Config) -> None:
+    """Refuse a config in which something else stands where a dict has to.
+
+    Raises:
+        UserError: It is so.
+    """
+    for name in (*_ROOTED, "model", "train_cfg", "optim_wrapper", "default_hooks", "visualizer"):
+        allowed = (dict, list, type(None)) if name.endswith("evaluator") else (dict, type(None))
+        if not isinstance(cfg.get(name), allowed):
+            raise UserError(f"config key {name!r} must be a dict; got {cfg[name]!r}")
+    if is_ptq(cfg) and not isinstance(cfg.model.get("quantizer"), dict):
+        raise UserError(f"config key 'model.quantizer' must be a dict; got {cfg.model.get('quantizer')!r}")
+
+
 def require_ptq(cfg: Config, path: str | Path) -> None:
     """Refuse a config that quantizes nothing.
 
@@ -105,15 +121,15 @@ def require_backends(cfg: Config) -> None:
     Raises:
         UserError: It is not installed.
     """
-    backends = (cfg.get("visualizer") or {}).get("vis_backends") or []
-    named = {str(backend.get("type", "")).rpartition(".")[2] for backend in backends}
+    backends = (cfg.get("visualizer") or {}).get("vis_backends")
+    named = {str(backend.get("type", "")).rpartition(".")[2] for backend in _dicts(backends)}
     if "TensorboardVisBackend" in named and find_spec("tensorboard") is None:
         raise UserError("TensorboardVisBackend needs TensorBoard: pip install 'mmsf[tensorboard]'")
 
 
 def is_ptq(cfg: Config) -> bool:
     """Whether a config quantizes."""
-    return _is_type(cfg.get("model", {}), "QuantWrapper")
+    return _is_type(cfg.get("model") or {}, "QuantWrapper")
 
 
 def _is_type(settings: dict, name: str) -> bool:
@@ -127,8 +143,9 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> None:
     data_root, calibration_root = options.pop("data_root", None), options.pop("calibration_root", None)
     try:
         cfg.merge_from_dict(options)
-    except (KeyError, TypeError, AssertionError) as error:
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"--cfg-options does not fit the config: {error}") from error
+    require_sections(cfg)
     set_roots(cfg, data_root, [calibration_root] if isinstance(calibration_root, str) else calibration_root)
 
 
@@ -148,7 +165,9 @@ def set_roots(cfg: Config, data_root: str | None, calibration_root: list[str] | 
             if "data_root" in holder:
                 holder["data_root"] = _moved(holder["data_root"], old, data_root) or data_root
             if "calibration_root" in holder:
-                holder["calibration_root"] = [_moved(root, old, data_root) or root for root in holder["calibration_root"]]
+                roots = holder["calibration_root"]
+                roots = list(roots) if isinstance(roots, (list, tuple)) else [roots]
+                holder["calibration_root"] = [_moved(root, old, data_root) or root for root in roots]
         for holder in _dicts((cfg.get("train_cfg") or {}).get("labelled_dataloader")):
             if "data_root" in holder:
                 own = holder["data_root"]
@@ -162,7 +181,13 @@ def set_roots(cfg: Config, data_root: str | None, calibration_root: list[str] | 
 
 
 def _moved(path: str, old: str, new: str) -> str | None:
-    """``path`` below ``new`` where it stood below ``old``; None where it did not."""
+    """``path`` below ``new`` where it stood below ``old``; None where it did not.
+
+    Raises:
+        UserError: It is no path.
+    """
+    if not isinstance(path, str):
+        raise UserError(f"a folder of the config is no text: {path!r}")
     return f"{new.rstrip('/')}/{path[len(old) :]}" if old != "/" and path.startswith(old) else None
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 
+from mmsf.engine.building import build_runner
 from mmsf.engine.config import apply_options, read_config, set_roots
 from mmsf.engine.processes import start
 from mmsf.engine.quantized_file import is_exported
@@ -52,6 +52,6 @@ def evaluate(
         cfg.pop(key, None)
     cfg.resume, cfg.load_from = False, None
     cfg.model = weights_model(cfg, weights, runtime)
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     load_weights(runner.model.module if is_model_wrapper(runner.model) else runner.model, weights)
     return runner.test()

@@ -1,5 +1,6 @@
 """The loop of post-training quantization: the phases before tuning, tuning, and evaluation of every stage."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmsf.adapters.base import HeadOutputs
 from mmsf.adapters.errors import head_errors
+from mmsf.adapters.finite import broken_network, require_finite
 from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost, float_step
@@ -24,10 +26,10 @@ from mmsf.engine.relative_rates import settle_shares
 from mmsf.engine.storage import WHOLE_OR_ABSENT
 from mmsf.engine.validation import validate
 from mmsf.engine.wrapper import QuantWrapper
-from mmsf.errors import UserError
+from mmsf.errors import UserError, make
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.quantization import RangeEstimator, correcting_weights, equalise
-from mmsf.quantization.histogram import GrowingHistogram
+from mmsf.quantization.histogram import BrokenActivationError, GrowingHistogram
 from mmsf.reconstruction import TensorMemory, put_frames
 from mmsf.registry import LOOPS, TASK_UTILS
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
@@ -70,6 +72,7 @@ class PTQLoop(BaseLoop):
         frame_scores: Stage -> ``columns``, ``frames`` (names) and ``scores`` (a row a frame) of the first metric with them.
         errors: 'before' and 'after' tuning -> head -> semantic error on the calibration frames.
         seconds: Phase -> seconds.
+        sees_lanes: Whether the float model finds a lane in any calibration frame. If not, the confidences alone are tuned.
     """
 
     def __init__(
@@ -92,14 +95,16 @@ class PTQLoop(BaseLoop):
             raise UserError(f"max_iters must not be negative; got {max_iters}")
         if self.model.label_focus and not getattr(self.dataloader.dataset, "labelled", True):
             raise UserError("model.label_focus needs labels; set train_dataloader.dataset.labelled=True")
+        if max_iters == 0:
+            runner.param_schedulers = []  # over no iterations there is nothing to schedule
         self._max_iters = max_iters
         self._iter = 0
         self.weight_range: RangeEstimator = TASK_UTILS.build(weight_range)
         self.activation_range: RangeEstimator = TASK_UTILS.build(activation_range)
         self.weight_correction, self.equalisation = weight_correction, equalisation
-        self.curve_settings = CurveSettings(**(curves or {}))
-        self.rule = DistortionRule(**(distortion or {}))
-        self.bit_planner = None if bit_planner is None else BitPlanner(**bit_planner)
+        self.curve_settings = make(CurveSettings, curves or {}, "train_cfg.curves")
+        self.rule = make(DistortionRule, distortion or {}, "train_cfg.distortion")
+        self.bit_planner = None if bit_planner is None else make(BitPlanner, bit_planner, "train_cfg.bit_planner")
         self.cost = IterationCost(max_iters, cost_samples)
         self.has_ranges = False
         self.curves: dict[str, NoiseScoreCurve] = {}
@@ -110,6 +115,7 @@ class PTQLoop(BaseLoop):
         self.seconds: dict[str, float] = {}
         self.memory = TensorMemory(Path(runner.work_dir), memory_mb, torch.device("cpu"))
         self.frames: CalibrationFrames | None = None
+        self.sees_lanes = True
         self._count_frames_of_all_processes()
         runner.register_hook(LoopState(self), priority="NORMAL")
 
@@ -198,6 +204,13 @@ class PTQLoop(BaseLoop):
     def tune_from_ranges(self) -> None:
         """Float outputs, curves and tuning of the calibrated model."""
         self.keep_float_outputs()
+        self.sees_lanes = self.finds_lanes()
+        if not self.sees_lanes:
+            self.model.head_weights.zero_()
+            self.runner.logger.warning(
+                f"the float model finds no lane in any of the {len(self.frames)} calibration frames: no semantic head is "
+                "tuned, only the confidences; calibrate with frames that have lanes"
+            )
         if not self.curves:
             self.measure_curves()
             self.save("curves.pth")
@@ -247,7 +260,7 @@ class PTQLoop(BaseLoop):
         """Histograms of all activations over the calibration frames, without quantizers."""
 
         def run(part: list[int]) -> None:
-            self.model.quantized_raw(self.images(part))
+            self._observe(self.images(part))
 
         parts = self.frames.parts()
         with torch.no_grad(), self.model.quantized.observing() as histograms:
@@ -262,6 +275,14 @@ class PTQLoop(BaseLoop):
                     histogram.merge(other[name])
         return histograms
 
+    def _observe(self, images: torch.Tensor) -> None:
+        detector = self.model.float_detector
+        try:
+            raw = self.model.quantized_raw(images)
+        except BrokenActivationError as error:
+            raise broken_network(detector, lambda: detector(images, mode="tensor"), str(error)) from error
+        require_finite(raw, detector, lambda: detector(images, mode="tensor"))
+
     def keep_float_outputs(self) -> None:
         """Raw outputs of the float model for every calibration frame, computed once."""
 
@@ -274,6 +295,15 @@ class PTQLoop(BaseLoop):
             for part, raw in zip(parts, with_progress(shared_out(run, parts), len(parts), "float outputs")):
                 put_frames(kept, raw, part[0], len(self.frames), self.memory)
             self.model.kept_outputs = kept
+
+    def finds_lanes(self) -> bool:
+        """Whether the float model finds a lane in any calibration frame."""
+        adapter = self.model.adapter
+        for part in self.frames.parts():
+            metas = [self.frames.samples[index].metainfo for index in part]
+            if any(adapter.decode(self.model.kept_heads(part), metas)):
+                return True
+        return False
 
     def quantized_outputs(self, index: list[int] | None = None) -> dict[str, torch.Tensor]:
         """Raw outputs of the quantized model for calibration frames (default: all), at the places of the kept outputs."""
@@ -356,6 +386,12 @@ class PTQLoop(BaseLoop):
             self._iter, lambda: float_step(self.model.float_detector, self.preprocess(data_batch)["inputs"])
         ):
             outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        if not math.isfinite(outputs["loss"]):
+            broken = [name for name, value in outputs.items() if name != "loss" and not math.isfinite(value)]
+            raise UserError(
+                f"{', '.join(broken) or 'loss'} is NaN or infinite at iteration {self._iter}: tuning diverged; lower the "
+                "learning rates of optim_wrapper"
+            )
         self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 

@@ -7,6 +7,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmsf.engine.building import build_runner
 from mmsf.engine.config import apply_options, read_config, require_backends, require_ptq, set_roots, with_preset
 from mmsf.engine.processes import start
 from mmsf.engine.storage import newest_checkpoint
@@ -30,6 +31,7 @@ def complete(
     cfg: Config,
     *,
     checkpoint: str | None = None,
+    trust_checkpoint: bool = False,
     data_root: str | None = None,
     calibration_root: list[str] | None = None,
     bit_plan: str | None = None,
@@ -45,9 +47,11 @@ def complete(
     require_backends(cfg)
     if checkpoint is not None:
         cfg.model.float_checkpoint = str(Path(checkpoint).resolve())
+    if trust_checkpoint:
+        cfg.model.trust_checkpoint = True
     if cfg.model.get("float_checkpoint") is None:
         raise UserError("there are no float weights; give --checkpoint FILE")
-    if not Path(cfg.model.float_checkpoint).is_file():
+    if not Path(str(cfg.model.float_checkpoint)).is_file():
         raise UserError(
             f"checkpoint {checkpoint or cfg.model.float_checkpoint} is not there; give the path of a checkpoint file"
         )
@@ -111,7 +115,7 @@ def quantize(
         newest = newest_checkpoint(cfg.work_dir)
         if newest is not None:
             cfg.resume, cfg.load_from = True, str(newest)
-    runner = Runner.from_cfg(cfg)
+    runner = build_runner(cfg)
     runner.train()
     return runner
 

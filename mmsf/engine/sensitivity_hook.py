@@ -109,8 +109,10 @@ class SensitivityHook(Hook):
         heads = model.adapter.semantic_heads
         losses = dict(zip(heads, self._losses.tolist()))
         scores = scores_at(loop.curves, losses)
-        weights = dict.fromkeys(heads, self.rest_weight)
-        if self.selection == "slope":
+        weights = dict.fromkeys(heads, self.rest_weight if loop.sees_lanes else 0.0)
+        if not loop.sees_lanes:
+            selected = []
+        elif self.selection == "slope":
             weights |= slope_weights({name: loop.curves[name].slope(losses[name]) for name in self.heads})
             selected = [name for name in self.heads if weights[name] >= 1]
         else:

@@ -3,7 +3,6 @@
 import hashlib
 from pathlib import Path
 
-import torch
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.logging import print_log
 
@@ -57,9 +56,9 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
     candidates = sorted(Path(work_dir).glob("*.pth"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
     for path in candidates:
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises nearly anything on a damaged file
-            print_log(f"{path} cannot be read ({type(error).__name__}); going back to the one before", "current", 30)
+            content = safe_globals.load(path)
+        except UserError as error:
+            print_log(f"{error}; going back to the one before", "current", 30)
             continue
         if isinstance(content, dict) and "ptq" in content:
             return path

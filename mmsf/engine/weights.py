@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 
 from mmsf.engine.config import is_ptq
-from mmsf.engine.quantized_file import is_exported, is_quantized, model_config, read_state
+from mmsf.engine.quantized_file import is_exported, is_quantized, load_state, model_config
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.registry import MODELS
 
@@ -39,7 +39,7 @@ def load_weights(model: BaseModel, weights: str | Path) -> None:
     if is_exported(weights):
         return
     if is_quantized(weights):
-        model.load_state_dict(read_state(weights), strict=True)
+        load_state(model, weights)
     else:
         load_float_checkpoint(model, weights)
 

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.adapters.errors import head_errors
+from mmsf.adapters.finite import require_finite
 from mmsf.adapters.labels import MASK, LabelFocusAdapter
-from mmsf.errors import UserError
+from mmsf.errors import make
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.models.detectors.base import as_instances
 from mmsf.quantization import QuantizationSettings, QuantizedNetwork
@@ -31,6 +32,7 @@ class QuantWrapper(BaseModel):
         adapter: Config of the adapter; None takes the detector's own.
         label_focus: Gate the semantic loss with masks from labels (Eq. 3) in place of the float model's confidence (Eq. 5).
             A reference only: it needs labelled calibration frames, which quantization otherwise does without.
+        trust_checkpoint: Read the float weights even where that runs code of the file's maker.
 
     Attributes:
         input_size: As given.
@@ -55,11 +57,12 @@ class QuantWrapper(BaseModel):
         float_checkpoint: str | None = None,
         adapter: dict | None = None,
         label_focus: bool = False,
+        trust_checkpoint: bool = False,
     ) -> None:
         super().__init__()
         original = MODELS.build(detector).eval()
         if float_checkpoint is not None:
-            load_float_checkpoint(original, float_checkpoint)
+            load_float_checkpoint(original, float_checkpoint, trust_checkpoint)
         original.requires_grad_(False)
         # Past nn.Module's bookkeeping: the original is neither saved nor optimized.
         self.__dict__["float_detector"] = original
@@ -70,10 +73,7 @@ class QuantWrapper(BaseModel):
             self.adapter = LabelFocusAdapter(self.adapter)
         self.input_size = tuple(input_size)
         example = torch.zeros(1, 3, *input_size)
-        try:
-            settings = QuantizationSettings(**quantizer)
-        except TypeError as error:
-            raise UserError(f"quantizer: {error}") from error
+        settings = make(QuantizationSettings, quantizer, "model.quantizer")
         self.quantized = QuantizedNetwork(original, lambda network: network(example, mode="tensor"), settings)
         # The copy has a preprocessor of its own; one is enough.
         self.quantized.network.data_preprocessor = nn.Identity()
@@ -95,9 +95,15 @@ class QuantWrapper(BaseModel):
         return super()._apply(fn, recurse)
 
     def float_raw(self, images: Tensor) -> dict[str, Tensor]:
-        """Raw outputs of the float detector for preprocessed images (B, 3, H, W)."""
+        """Raw outputs of the float detector for preprocessed images (B, 3, H, W).
+
+        Raises:
+            UserError: They are NaN or infinite; it names the layer.
+        """
         with torch.no_grad():
-            return self.float_detector(images, mode="tensor")
+            raw = self.float_detector(images, mode="tensor")
+        require_finite(raw, self.float_detector, lambda: self.float_detector(images, mode="tensor"))
+        return raw
 
     def float_target(self, images: Tensor, data_samples: list) -> dict[str, Tensor]:
         """What tuning aims at: `float_raw`, and with ``label_focus`` the masks of the samples' labels."""

@@ -121,8 +121,11 @@ def read_list(path: str | Path) -> list[str]:
         UserError: The file cannot be read as text.
     """
     try:
-        content = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        # Some editors put a mark at the beginning, which is no part of the first name.
+        content = Path(path).read_bytes().decode("utf-8-sig")
+        if "\0" in content:
+            raise ValueError("no file has such a name")
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(f"cannot read list file {path}: {reason}; give a text file with one frame a line") from error
     return [name for line in content.split("\n") if (name := line.strip())]

@@ -20,6 +20,10 @@ ROWS = np.arange(160.0, 720.0, 10.0)
 """The rows on which lanes are predicted, pixels of an image that is 720 high; some labels leave the upper ones out."""
 
 
+# Characters that no file's name can have: the end of a C string, and halves of characters.
+_UNNAMEABLE = {"\0", *map(chr, range(0xD800, 0xE000))}
+
+
 @dataclass(frozen=True, eq=False)
 class TuSimpleFrame:
     """One line of a label or prediction file.
@@ -81,7 +85,10 @@ def _numbers(value: Any, what: str) -> np.ndarray:
     # bool is an int for Python, but no x-position
     if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in value):
         raise UserError(f"{what} is not a list of numbers")
-    numbers = np.array(value, np.float64)
+    try:
+        numbers = np.array(value, np.float64)
+    except OverflowError:
+        numbers = np.array(np.inf)
     if not np.isfinite(numbers).all():
         raise UserError(f"{what} has a number that is not finite")
     return numbers
@@ -95,6 +102,8 @@ def _frame(entry: Any, h_samples: bool, run_time: bool) -> TuSimpleFrame:
         raise UserError(f"{' and '.join(missing)} missing")
     if not isinstance(entry["raw_file"], str):
         raise UserError("raw_file is not a string")
+    if not _UNNAMEABLE.isdisjoint(entry["raw_file"]):
+        raise UserError("raw_file is no name of a file")
     if not isinstance(entry["lanes"], list):
         raise UserError("lanes is not a list")
     rows = _numbers(entry["h_samples"], "h_samples") if "h_samples" in entry else None
@@ -105,9 +114,9 @@ def _frame(entry: Any, h_samples: bool, run_time: bool) -> TuSimpleFrame:
         if rows is not None and len(lane) != len(rows):
             raise UserError(f"lane {index} has {len(lane)} x-positions for {len(rows)} h_samples")
     time = entry.get("run_time")
-    if time is not None and (isinstance(time, bool) or not isinstance(time, (int, float))):
-        raise UserError("run_time is not a number")
-    return TuSimpleFrame(entry["raw_file"], lanes, rows, None if time is None else float(time))
+    if time is not None:
+        (time,) = _numbers([time], "run_time").tolist()
+    return TuSimpleFrame(entry["raw_file"], lanes, rows, time)
 
 
 def read_frames(path: str | Path, h_samples: bool = True, run_time: bool = False) -> list[TuSimpleFrame]:
@@ -122,7 +131,7 @@ def read_frames(path: str | Path, h_samples: bool = True, run_time: bool = False
         UserError: The file cannot be read, or a line is malformed; the message names file and line.
     """
     try:
-        content = Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise UserError(f"cannot read {path}: {reason}; give a TuSimple JSON file, one object a line") from error
@@ -136,7 +145,7 @@ def read_frames(path: str | Path, h_samples: bool = True, run_time: bool = False
             raise UserError(
                 f"{path}, line {number}: not JSON ({error.msg}); TuSimple files hold one object a line"
             ) from error
-        except UserError as error:
+        except (RecursionError, ValueError) as error:  # of `_frame`; or too deep, or a number of too many digits
             raise UserError(f"{path}, line {number}: {error}") from error
     return frames
 

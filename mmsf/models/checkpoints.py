@@ -84,11 +84,12 @@ class OriginalCheckpoint:
     notes: list[str] = field(default_factory=list)
 
 
-def read_checkpoint(path: str | Path) -> OriginalCheckpoint:
-    """Read the weights of a checkpoint file; nothing in the file is executed.
+def read_checkpoint(path: str | Path, trusted: bool = False) -> OriginalCheckpoint:
+    """Read the weights of a checkpoint file; nothing in the file is executed, unless it is trusted.
 
     Args:
         path: The file.
+        trusted: As `mmsf.safe_globals.load`.
 
     Returns:
         Its weights.
@@ -96,13 +97,7 @@ def read_checkpoint(path: str | Path) -> OriginalCheckpoint:
     Raises:
         UserError: The file is missing or holds no weights.
     """
-    if not Path(path).is_file():
-        raise UserError(f"checkpoint {path} is not there; give the path of a checkpoint file")
-    try:
-        safe_globals.allow()
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises nearly anything on a damaged file
-        raise UserError(f"{path} cannot be read as a checkpoint; it is damaged or no file of weights") from error
+    content = safe_globals.load(path, trusted)
     notes = []
     if isinstance(content, dict):
         for name in _CONTAINERS:
@@ -112,9 +107,11 @@ def read_checkpoint(path: str | Path) -> OriginalCheckpoint:
                 )
                 content = content[name]
                 break
-    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not any(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise UserError(f"{path} holds no weights; give a checkpoint that a training wrote")
-    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if all(key.startswith("module.") or _PROFILER_KEYS.search(key) for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
         notes.append("took the prefix 'module.' off")
@@ -147,15 +144,18 @@ def _difference(ours: StateDict, given: StateDict) -> str | None:
     for key, value in ours.items():
         if value.shape != given[key].shape:
             return f"{key} is {tuple(given[key].shape)}, the model has {tuple(value.shape)}"
+        if given[key].layout != torch.strided or given[key].is_quantized or given[key].is_complex() or given[key].is_meta:
+            return f"{key} is no plain tensor of real numbers"
     return None
 
 
-def load_float_checkpoint(model: nn.Module, path: str | Path) -> list[str]:
+def load_float_checkpoint(model: nn.Module, path: str | Path, trusted: bool = False) -> list[str]:
     """Load float weights strictly: an original project's file, or one that MMEngine or `tools/convert_checkpoint.py` wrote.
 
     Args:
         model: The float detector.
         path: The checkpoint file.
+        trusted: As `mmsf.safe_globals.load`.
 
     Returns:
         What was left out of the file, for people.
@@ -163,7 +163,7 @@ def load_float_checkpoint(model: nn.Module, path: str | Path) -> list[str]:
     Raises:
         UserError: The file is missing, is no checkpoint, or belongs to another model.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, trusted)
     ours = model.state_dict()
     wanted, found = recognise(ours), recognise(checkpoint.state)
     if wanted is not None and found != wanted:
@@ -171,7 +171,10 @@ def load_float_checkpoint(model: nn.Module, path: str | Path) -> list[str]:
         raise UserError(
             f"{path} looks like {looks}, but the config is of {FAMILIES[wanted].title}; give one that fits the other"
         )
-    state = checkpoint.state if found is None or FAMILIES[found].rename is None else convert(checkpoint.state, found)
+    try:
+        state = checkpoint.state if found is None or FAMILIES[found].rename is None else convert(checkpoint.state, found)
+    except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"{path} looks like {FAMILIES[found].title}, but its weights do not: {error!r}") from error
     difference = _difference(ours, state)
     if difference is not None:
         raise UserError(f"{path} does not fit the config's model: {difference}; give the config this file was trained with")

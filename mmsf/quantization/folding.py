@@ -24,9 +24,15 @@ def fold_batch_norms(model: nn.Module, pairs: dict[str, str]) -> list[str]:
             left.append(norm_name)
             continue
         _fold(layer, norm, axis)
-        parent, _, child = norm_name.rpartition(".")
-        setattr(model.get_submodule(parent), child, nn.Identity())
+        replace_everywhere(model, norm, nn.Identity())
     return left
+
+
+def replace_everywhere(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module in the place of another, under every name that it has in the model."""
+    places = [(parent, name) for parent in model.modules() for name, child in parent._modules.items() if child is old]
+    for parent, name in places:
+        setattr(parent, name, new)
 
 
 def _fold(layer: nn.Module, norm: nn.modules.batchnorm._BatchNorm, axis: int) -> None:

@@ -11,6 +11,13 @@ from mmsf.errors import UserError
 _INWARDS = 1 - 2**-24
 
 
+class BrokenActivationError(UserError):
+    """An activation is NaN or infinite."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the activation at {name!r} is NaN or infinite")
+
+
 class GrowingHistogram:
     """Counts of values over [-limit, limit]; the limit doubles, and bins merge in pairs, when a value falls outside.
 
@@ -35,7 +42,7 @@ class GrowingHistogram:
         x = x.detach().float().reshape(-1)
         low, high = (v.item() for v in torch.aminmax(x))
         if not (abs(low) < float("inf") and abs(high) < float("inf")):
-            raise UserError(f"the activation at {self.name!r} is NaN or infinite: the float model or its input is broken")
+            raise BrokenActivationError(self.name)
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._grow(max(-low, high))
         # Scaling by a power of two and rounding down are exact, at every limit.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mmsf.errors import UserError
+from mmsf.quantization.histogram import BrokenActivationError
 
 
 class ChannelMoments:
@@ -30,7 +30,7 @@ class ChannelMoments:
         rows = x.detach().float().movedim(self.axis, 0).flatten(1)
         low, high = rows.aminmax(dim=1)
         if not bool((low.isfinite() & high.isfinite()).all()):
-            raise UserError(f"the activation at {self.name!r} is NaN or infinite: the float model or its input is broken")
+            raise BrokenActivationError(self.name)
         if self._first_mean is None:
             self._first_mean = rows.mean(1, keepdim=True)
         sums = torch.stack(

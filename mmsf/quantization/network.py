@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmsf.errors import UserError
 from mmsf.quantization.attention import decompose_attention
 from mmsf.quantization.channel_bits import ChannelBitsQuantizer
-from mmsf.quantization.folding import fold_batch_norms
+from mmsf.quantization.folding import fold_batch_norms, replace_everywhere
 from mmsf.quantization.follow import Followed, FollowedCall, follow
 from mmsf.quantization.functions import ModuleStack, QuantizedCall, QuantizedFunctions
 from mmsf.quantization.histogram import GrowingHistogram
@@ -87,6 +87,7 @@ class QuantizedNetwork(nn.Module):
         followed = follow(self.network, lambda: run(self.network))
         if not followed.order:
             raise UserError("no layer with a weight runs in this network")
+        self._untie(followed.order)
         self.left_float: dict[str, str] = {}
         unfolded = fold_batch_norms(self.network, followed.folding)
         self.left_float.update(dict.fromkeys(unfolded, "batch norm that cannot be folded"))
@@ -109,6 +110,12 @@ class QuantizedNetwork(nn.Module):
         # A sum with a constant (a position embedding) needs no quantizers of its own, and raw outputs stay float.
         return kind in self.profile.calls and (kind == "matmul" or (sum(from_layers) > 1 and name not in last))
 
+    def _untie(self, names: list[str]) -> None:
+        """Give every layer parameters of its own: folding and tuning one must not change another that was tied to it."""
+        for layer in map(self.network.get_submodule, names):
+            for key, parameter in list(layer.named_parameters(recurse=False)):
+                setattr(layer, key, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
+
     def _swap_layers(self, followed: Followed, groups: dict[str, int]) -> None:
         for name in followed.order:
             bits, layer = self.bits[name], self.network.get_submodule(name)
@@ -122,9 +129,7 @@ class QuantizedNetwork(nn.Module):
                 weight = Quantizer(chosen, layer.weight.shape[axis])
             if bits.activation is not None:
                 activation = self._input_quantizer(layer, bits.activation, groups.get(name))
-            parent, _, child = name.rpartition(".")
-            quantized = QuantizedLayer(layer, weight, activation, self.profile.integer_bias)
-            setattr(self.network.get_submodule(parent), child, quantized)
+            replace_everywhere(self.network, layer, QuantizedLayer(layer, weight, activation, self.profile.integer_bias))
 
     def _call(self, name: str, call: FollowedCall, groups: dict[str, int]) -> QuantizedCall:
         bits = self.bits[name].activation

@@ -208,3 +208,15 @@ def test_a_perturbed_offset_moves_every_lane() -> None:
 def test_unknown_heads_are_refused() -> None:
     with pytest.raises(UserError, match="heads='rows' is unknown; choose one of masks, kernels"):
         CondLaneAdapter(heads="rows")
+
+
+@pytest.mark.parametrize("name", ["hm_logit", "seed_mask", "seed_reg", "seed_range"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_broken_heads_are_refused_in_one_line(name: str, value: float) -> None:
+    raw = outputs({3: 0.55, 30: 0.95})
+    raw[name] = torch.full_like(raw[name], value)
+    if name == "hm_logit" and value == float("inf"):
+        assert decode(adapter(), raw)  # a probability of one, which is a number
+        return
+    with pytest.raises(UserError, match="is NaN or infinite: its weights or the images are broken"):
+        decode(adapter(), raw)

@@ -21,6 +21,14 @@ def arm(phase: str) -> None:
         from mmsf.sensitivity.curves import DistortionScorer as owner
 
         name, calls = "__call__", 6
+    elif phase == "evaluation":  # of the tuned model: float and calibrated ones come before
+        from mmsf.engine.recorder import LaneRecorder as owner
+
+        name, calls = "process", 3
+    elif phase == "results":
+        import mmsf.engine.result_hook as owner
+
+        name, calls = "write_overlays", 1
     else:
         from mmsf.engine.loop import PTQLoop as owner
 

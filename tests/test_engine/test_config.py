@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 from test_engine.runs import FLOAT_CONFIG, ROOT
 
+from mmsf.engine.building import require_known_keys
 from mmsf.engine.config import PTQ_LINES, apply_options, read_config, require_backends, set_roots, with_preset
 from mmsf.errors import UserError
 from mmsf.registry import DATASETS
@@ -77,6 +78,7 @@ def test_every_ptq_config_is_its_bases_and_the_same_few_lines(path):
     text = path.read_text()
     assert text.split("\n\n", 1)[1] == PTQ_LINES
     cfg = read_config(path)
+    require_known_keys(cfg)
     assert cfg.model.type == "mmsf.QuantWrapper"
     assert f"_{cfg.model.quantizer.bits}_" in path.name
 

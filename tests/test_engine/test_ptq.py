@@ -96,12 +96,13 @@ def test_damage_is_counted_before_and_after_tuning(finished):
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("phase", ["ranges", "curves", "tuning"])
+@pytest.mark.parametrize("phase", ["ranges", "curves", "tuning", "evaluation", "results"])
 def test_killed_and_resumed_ends_with_the_same_bits(phase, roads, finished, tmp_path):
     script = Path(__file__).with_name("killed_ptq.py")
     killed = subprocess.run([sys.executable, str(script), phase, *arguments(roads, tmp_path)], cwd=ROOT, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
-    assert not (tmp_path / "quantized.pth").exists()
+    assert (tmp_path / "quantized.pth").exists() == (phase == "results")
+    assert not (tmp_path / "report.html").exists()
     resumed = run_tool(roads, tmp_path, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert_same_bits(weights(tmp_path), weights(finished))

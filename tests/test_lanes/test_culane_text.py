@@ -1,5 +1,7 @@
 """CULane's text formats."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,3 +95,42 @@ def test_a_list_line_names_frame_and_lanes(tmp_path):
     assert frame_path("root", names[0]).as_posix() == "root/a.b/clip.MP4/0.jpg"
     with pytest.raises(UserError, match=r"other\.txt"):
         read_list(tmp_path / "other.txt")
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([b"1 2 ", b"-", b"1e9", b".", b"\n", b"nan", b"1_0", b"\xff", b"\0"]) | st.binary(max_size=4),
+        max_size=12,
+    )
+)
+def test_any_bytes_are_lanes_of_finite_points_and_written_again_are_the_same(parts):
+    lanes = parse_lines(b"".join(parts))
+    assert len(lanes) == len(b"".join(parts).removesuffix(b"\n").split(b"\n")) * bool(b"".join(parts))
+    assert all(lane.shape[1:] == (2,) and np.isfinite(lane).all() for lane in lanes)
+    back = parse_lines(format_lines(lanes).encode())
+    assert all(np.array_equal(one, two) for one, two in zip(lanes, back, strict=True))
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n\ufeff"), min_size=1)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(NAMES.filter(lambda name: name == name.strip())))
+def test_a_list_loses_no_name(tmp_path_factory, names):
+    path = tmp_path_factory.getbasetemp() / "names.txt"
+    write_list(path, names)
+    assert read_list(path) == names
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(names).encode())  # as an editor on Windows leaves it
+    assert read_list(path) == names
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=40))
+def test_any_bytes_are_a_list_of_names_of_files_or_refused_in_one_line(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.txt"
+    path.write_bytes(content)
+    with suppress(UserError):
+        for name in read_list(path):
+            assert not frame_path(tmp_path_factory.getbasetemp() / "none", name).is_file()
+            assert read_lines(lines_path(tmp_path_factory.getbasetemp() / "none", name)) == []

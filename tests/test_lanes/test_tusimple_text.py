@@ -85,3 +85,46 @@ def test_a_missing_or_binary_file_is_named(tmp_path):
     (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(UserError, match="not a text file"):
         read_frames(tmp_path / "picture.json")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=5,
+)
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "raw_file": st.sampled_from(["a", "a\0b", "\ud800"]) | VALUES,
+        "lanes": st.lists(st.lists(st.floats(0, 9), max_size=2), max_size=2) | VALUES,
+        "h_samples": st.just([1, 2]) | VALUES,
+        "run_time": st.just(3) | VALUES,
+    },
+).map(json.dumps)
+LINES = ENTRIES | st.text(max_size=8) | st.sampled_from(["[" * 100_000, "1" * 5000, "NaN", '{"lanes": [' + "9" * 400 + "]}"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(LINES, max_size=3), st.booleans(), st.booleans())
+def test_any_text_is_frames_that_lose_nothing_or_refused_with_its_line(tmp_path_factory, lines, h_samples, run_time):
+    path = tmp_path_factory.getbasetemp() / "fuzzed.json"
+    path.write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
+    try:
+        frames = read_frames(path, h_samples, run_time)
+    except UserError as error:
+        assert str(path) in str(error)  # noqa: PT017  either outcome is right
+        return
+    assert all(np.isfinite(lane).all() for frame in frames for lane in frame.lanes)
+    assert all(not (path.parent / "none" / frame.raw_file).exists() for frame in frames)
+    write_frames(path, frames)
+    for one, two in zip(frames, read_frames(path, h_samples, run_time), strict=True):
+        assert (one.raw_file, one.run_time) == (two.raw_file, two.run_time)
+        assert all(np.array_equal(a, b) for a, b in zip(one.lanes, two.lanes, strict=True))
+        assert (one.h_samples is None) == (two.h_samples is None)
+
+
+def test_a_mark_at_the_beginning_is_no_part_of_the_file(tmp_path):
+    path = tmp_path / "label.json"
+    write_frames(path, [TuSimpleFrame("a", [ROWS], ROWS)])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [frame.raw_file for frame in read_frames(path)] == ["a"]

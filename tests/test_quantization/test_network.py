@@ -104,6 +104,59 @@ def test_a_layer_that_runs_twice_has_one_range_over_both_runs():
     assert histograms["stem"].counts.sum() == toy_images().numel()
 
 
+class Sharing(nn.Module):
+    """One layer and its norm under two names each, and two layers whose weight is one parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.one, self.norm = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
+        self.other, self.other_norm = self.one, self.norm
+        self.tied, self.after = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.after.weight, self.tied_norm = self.tied.weight, nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        x = self.norm(self.one(self.stem(x).relu())).relu()
+        x = self.other_norm(self.other(x)).relu()
+        return {"y": self.after(self.tied_norm(self.tied(x)).relu())}
+
+
+@pytest.fixture
+def sharing() -> tuple[nn.Module, QuantizedNetwork]:
+    torch.manual_seed(0)
+    network = Sharing().eval()
+    for norm in (network.norm, network.tied_norm):
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        norm.running_mean.normal_()
+    return network, QuantizedNetwork(network, lambda m: m(toy_images()), QuantizationSettings("w4a4"))
+
+
+def test_what_is_shared_or_tied_is_folded_once_and_changes_no_output(sharing):
+    network, quantized = sharing
+    assert isinstance(quantized.network.other_norm, nn.Identity)
+    assert isinstance(quantized.network.tied_norm, nn.Identity)
+    with torch.no_grad(), quantized.observing():
+        torch.testing.assert_close(quantized.network(toy_images()), network(toy_images()), rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_that_two_places_share_is_quantized_in_both_and_named_once(sharing):
+    _, quantized = sharing
+    assert isinstance(quantized.network.one, QuantizedLayer)
+    assert quantized.network.other is quantized.network.one
+    assert {name for name, _ in quantized.layer_quantizers()} == {"stem", "one", "tied", "after"}
+    with torch.no_grad(), quantized.observing() as histograms:
+        quantized.network(toy_images())
+    assert histograms["one"].counts.sum() == 2 * histograms["after"].counts.sum()
+
+
+def test_layers_whose_weight_was_tied_are_tuned_apart(sharing):
+    _, quantized = sharing
+    one, other = quantized.network.tied.layer.weight, quantized.network.after.layer.weight
+    before = other.detach().clone()
+    with torch.no_grad():
+        one.add_(1.0)
+    assert torch.equal(other, before)
+
+
 def test_more_bits_bring_the_network_closer_to_the_float_one():
     errors = [relative_error(calibrated_toy(bits=bits)) for bits in ("w2a2", "w4a4", "w8a8")]
     assert errors[0] > errors[1] > errors[2]

@@ -217,3 +217,20 @@ def test_three_sigma_is_for_symmetric_weights():
         ThreeSigmaRange().set_weight_range(quantizer, torch.ones(3, 4))
     with pytest.raises(UserError, match="activation_range"):
         ThreeSigmaRange().set_activation_range(Quantizer(QuantizerSettings(4, symmetric=False)), histogram_of(normal(50)))
+
+
+@pytest.mark.parametrize("constant", [0.0, 5e-7, 0.3, -0.3, 4e4])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize(
+    "estimator",
+    [MinMaxRange(), PercentileRange(99.9), MSERange(), OMSERange(), KLRange(), ACIQRange()],
+    ids=lambda e: type(e).__name__,
+)
+def test_an_activation_that_is_constant_has_a_finite_grid_which_keeps_it(estimator, symmetric, constant):
+    quantizer = Quantizer(QuantizerSettings(4, symmetric))
+    x = torch.full((100,), constant)
+    estimator.set_activation_range(quantizer, histogram_of(x))
+    assert quantizer.scale.isfinite()
+    assert quantizer.scale > 0
+    # Half a step of a 4-bit grid over [0, 2c] at most.
+    assert (quantizer(x) - x).abs().max() <= abs(constant) / 7 + 1e-12
