@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmsf.lanes.lane import Lane
 
@@ -39,6 +39,23 @@ class Adapter(ABC):
     semantic_heads: tuple[str, ...] = ()
     channel_axis: int = -1
     places: tuple[str, ...] = ()
+
+    def run(self, detector: nn.Module, images: Tensor, **places: Tensor) -> dict[str, Tensor]:
+        """Raw outputs of a detector of another project, for `AdaptedDetector`.
+
+        Args:
+            detector: The detector, of the other project's class.
+            images: (B, 3, H, W), preprocessed.
+            **places: As `places` says.
+        """
+        return detector(images, mode="tensor", **places)
+
+    def complete(self, samples: list) -> None:
+        """Give another project's samples the metainfo that `decode` reads, in place; nothing to do for mmsf's own."""
+
+    def own_form(self, samples: list) -> list:
+        """Samples with ``pred_instances`` as the family's own metric takes them; mmsf's own stay as they are."""
+        return samples
 
     @abstractmethod
     def split(self, raw: dict[str, Tensor]) -> HeadOutputs:

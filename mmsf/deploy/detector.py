@@ -4,7 +4,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmsf.deploy.runtime import open_runtime
-from mmsf.models.detectors.base import as_instances
+from mmsf.models.detectors.base import with_lanes
 from mmsf.registry import MODELS, TASK_UTILS
 
 
@@ -41,8 +41,5 @@ class DeployedDetector(BaseModel):
         if mode == "tensor":
             return raw
         if mode == "predict":
-            lanes = self.adapter.decode(self.adapter.split(raw), [sample.metainfo for sample in data_samples])
-            for sample, found in zip(data_samples, lanes):
-                sample.pred_instances = as_instances(found)
-            return data_samples
+            return with_lanes(self.adapter, raw, data_samples)
         raise ValueError(f"mode {mode!r} is none of tensor, predict")

@@ -148,6 +148,7 @@ class PTQLoop(BaseLoop):
         self.runner.model.train()
         with self.timed("loading"):
             self.frames = CalibrationFrames.collect(self.dataloader)
+            self.model.adapter.complete(self.frames.samples)
         self.evaluate("float")
         if not self.has_ranges:
             self.estimate_ranges()
