@@ -25,6 +25,7 @@ class ToLineDetection:
 
     def __call__(self, results: dict) -> dict:
         """Name what a frame has."""
+        results["img"] = np.require(results["img"], requirements=["C", "W"])  # a cached image may be read only
         results["org_height"], results["org_width"] = results["ori_shape"]
         if "lines" in results:
             original = [np.asarray(line, np.float64).reshape(-1, 2) for line in results["lines"]]
