@@ -178,7 +178,9 @@ class Alaug:
 
 @TRANSFORMS.register_module()
 class PackCLRNetInputs:
-    def __init__(self, meta_keys: list[str], max_lanes: int = 4, num_points: int = 72, img_w: int = 800, img_h: int = 320) -> None:
+    def __init__(
+        self, meta_keys: list[str], max_lanes: int = 4, num_points: int = 72, img_w: int = 800, img_h: int = 320
+    ) -> None:
         self.meta_keys = meta_keys
 
     def __call__(self, results: dict) -> dict:

@@ -10,10 +10,12 @@ from pathlib import Path
 import torch
 
 from mmsf.cli import run
+from mmsf.engine.adapted import float_model
 from mmsf.engine.config import read_config
 from mmsf.errors import UserError
 from mmsf.files import whole_or_absent
 from mmsf.models.checkpoints import FAMILIES, convert, load_float_checkpoint, read_checkpoint, recognise
+from mmsf.models.detectors import AdaptedDetector
 from mmsf.registry import MODELS
 
 
@@ -28,8 +30,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def extract(config: str, source: str, out: str) -> None:
     """Write the weights of a checkpoint that MMEngine left."""
-    model = MODELS.build(read_config(config).model)
+    model = MODELS.build(float_model(read_config(config)))
     load_float_checkpoint(model, source)
+    if isinstance(model, AdaptedDetector):
+        model = model.detector
     with whole_or_absent(out) as temporary:
         torch.save({"state_dict": model.state_dict(), "meta": {"config": Path(config).stem}}, temporary)
     print(f"weights of {config} loaded strictly, written to {out}")

@@ -1,5 +1,5 @@
-# onedl-mmdetection's CLRNet on CULane: its own model, head, sample and metric classes, with what its shipped clrnet.py lacks to
-# be built: data, and a backbone whose levels the neck expects. Needs mmcv with compiled ops (docs/openmmlab.md).
+# onedl-mmdetection's CLRNet on CULane: its own model, head, sample and metric classes, with what its shipped clrnet.py lacks
+# to be built: data, and a backbone whose levels the neck expects. Needs mmcv with compiled ops (docs/openmmlab.md).
 _base_ = ["mmdet::clrnet/clrnet.py"]
 custom_imports = dict(
     _delete_=True, imports=["mmsf", "mmdet.models", "mmdet.datasets", "mmdet.evaluation"], allow_failed_imports=False
@@ -21,7 +21,7 @@ model = dict(
         init_cfg=dict(checkpoint="torchvision://resnet18"),
     ),
     neck=dict(in_channels=[128, 256, 512]),
-    # The authors sum the focal loss over the priors, for each lane; the shipped default takes the mean, which nearly vanishes.
+    # The authors sum the focal loss over the priors; the default here takes the mean, which nearly vanishes.
     head=dict(num_classes_seg=2, cls_loss=dict(type="FocalLoss", alpha=0.25, gamma=2.0, reduction="sum")),
 )
 # The raw heads as mmsf reads them, decoded with its own line NMS. Thresholds: the CLRNet authors' for CULane.

@@ -55,9 +55,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 calibration_dataloader = dict(
     num_workers=0,
-    dataset=dict(
-        datasets=[], calibration_root=calibration_root, count=512, exclude=[evaluation_dataset], pipeline=pipeline
-    ),
+    dataset=dict(datasets=[], calibration_root=calibration_root, count=512, exclude=[evaluation_dataset], pipeline=pipeline),
 )
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=1e-2), clip_grad=dict(max_norm=5.0))

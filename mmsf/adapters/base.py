@@ -50,8 +50,9 @@ class Adapter(ABC):
         """
         return detector(images, mode="tensor", **places)
 
-    def complete(self, samples: list) -> None:
-        """Give another project's samples the metainfo that `decode` reads, in place; nothing to do for mmsf's own."""
+    def complete(self, samples: list) -> list:
+        """Another project's samples, which get the metainfo that `decode` reads; mmsf's own have it."""
+        return samples
 
     def own_form(self, samples: list) -> list:
         """Samples with ``pred_instances`` as the family's own metric takes them; mmsf's own stay as they are."""

@@ -156,7 +156,9 @@ class CLRNetAdapter(Adapter):
         """x of an anchor's straight line on every row from the bottom up, (B, N, rows), as a share of the width."""
         start_y, start_x, angle = anchor[..., None].unbind(-2)
         up = torch.linspace(0, 1, rows, device=anchor.device) - start_y
-        return (start_x + up * self.height / torch.tan(angle * math.pi + 1e-5) / (self.width - 1)).clamp(-_FARTHEST, _FARTHEST)
+        return (start_x + up * self.height / torch.tan(angle * math.pi + 1e-5) / (self.width - 1)).clamp(
+            -_FARTHEST, _FARTHEST
+        )
 
     def _kept(self, scores: np.ndarray, starts: np.ndarray, lengths: np.ndarray, xs: np.ndarray) -> np.ndarray:
         """Priors of one image that stay, the most confident first; all that are confident enough without NMS."""

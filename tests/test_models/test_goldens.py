@@ -23,7 +23,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         assert files, f"{folder} holds no golden file"
         # The CLR networks are other projects' classes: test_adapters/test_clr_adapter.py and test_engine/test_clrnet_ptq.py.
         left = ("clrnet_", "clrernet_")
-        chosen = [p for p in files if "_unit_" not in p.stem and not p.stem.endswith("_real") and not p.stem.startswith(left)]
+        chosen = [
+            p for p in files if "_unit_" not in p.stem and not p.stem.endswith("_real") and not p.stem.startswith(left)
+        ]
         metafunc.parametrize("golden_file", chosen, ids=[path.stem for path in chosen])
 
 
