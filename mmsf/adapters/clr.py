@@ -31,9 +31,9 @@ def _array(tensor: Tensor) -> np.ndarray:
 class CLRNetAdapter(Adapter):
     """Heads and decoding of onedl-mmdetection's CLRNet, whose classes stay as they are.
 
-    The semantic heads are ``anchor`` (the line's start from the bottom up as a share of the height, its start from the left as
-    a share of the width, its angle in half turns), ``length`` (as a share of the rows) and ``offsets`` (from the line to the
-    lane on every row, as shares of the width). The softmax over the prior's two logits gates all of them.
+    The semantic heads are ``anchor`` (the line's start from the bottom up as a share of the height, its start from the left
+    as a share of the width, its angle in half turns), ``length`` (as a share of the rows) and ``offsets`` (from the line to
+    the lane on every row, as shares of the width). The softmax over the prior's two logits gates all of them.
 
     Lines are suppressed by mmsf's own NMS: the original's is for CUDA alone, and without CUDA it is left out in silence. The
     thresholds' defaults are those that onedl-mmdetection has in its code.
@@ -72,8 +72,8 @@ class CLRNetAdapter(Adapter):
         self.last_pixel = last_pixel
         if nms_distance is not None:
             print_log(
-                f"{type(self).__name__}: lanes nearer than {nms_distance:g} px are suppressed by mmsf's own line NMS, on any "
-                "device; the detector's own, which needs CUDA, is not called",
+                f"{type(self).__name__}: lanes nearer than {nms_distance:g} px are suppressed by mmsf's own line NMS, on "
+                "any device; the detector's own, which needs CUDA, is not called",
                 logger="current",
                 level=logging.INFO,
             )
@@ -82,11 +82,12 @@ class CLRNetAdapter(Adapter):
         """The head's predictions, (B, N, 6 + R); the detector's own mode "tensor" takes no tensor."""
         return {"predictions": detector.bbox_head(detector.extract_feat(images), None)}
 
-    def complete(self, samples: list) -> None:
+    def complete(self, samples: list) -> list:
         """``ori_shape`` of the original image, which onedl-mmdetection's own samples keep as two numbers."""
         for sample in samples:
             if "ori_shape" not in sample:
                 sample.set_metainfo(dict(ori_shape=(sample.org_height, sample.org_width)))
+        return samples
 
     def own_form(self, samples: list) -> list:
         """The samples, whose lanes have their confidence as ``line_conf`` too."""
@@ -156,9 +157,8 @@ class CLRNetAdapter(Adapter):
         """x of an anchor's straight line on every row from the bottom up, (B, N, rows), as a share of the width."""
         start_y, start_x, angle = anchor[..., None].unbind(-2)
         up = torch.linspace(0, 1, rows, device=anchor.device) - start_y
-        return (start_x + up * self.height / torch.tan(angle * math.pi + 1e-5) / (self.width - 1)).clamp(
-            -_FARTHEST, _FARTHEST
-        )
+        across = up * self.height / torch.tan(angle * math.pi + 1e-5) / (self.width - 1)
+        return (start_x + across).clamp(-_FARTHEST, _FARTHEST)
 
     def _kept(self, scores: np.ndarray, starts: np.ndarray, lengths: np.ndarray, xs: np.ndarray) -> np.ndarray:
         """Priors of one image that stay, the most confident first; all that are confident enough without NMS."""
@@ -184,8 +184,8 @@ class CLRNetAdapter(Adapter):
 class CLRerNetAdapter(CLRNetAdapter):
     """Heads and decoding of CLRerNet, whose classes stay as they are.
 
-    Its head gives the parts of a prediction by name, counts starts from the top, and its metric takes lanes as functions. The
-    defaults are its own for CULane.
+    Its head gives the parts of a prediction by name, counts starts from the top, and its metric takes lanes as functions.
+    The defaults are its own for CULane.
 
     Args:
         input_size: As `CLRNetAdapter`.
@@ -216,11 +216,12 @@ class CLRerNetAdapter(CLRNetAdapter):
         """What the head gives in its last refinement stage."""
         return dict(detector.bbox_head(detector.extract_feat(images))[-1])
 
-    def complete(self, samples: list) -> None:
+    def complete(self, samples: list) -> list:
         """``img_path``, which its samples call ``filename``."""
         for sample in samples:
             if "img_path" not in sample:
                 sample.set_metainfo(dict(img_path=sample.filename))
+        return samples
 
     def own_form(self, samples: list) -> list[dict]:
         """For each image ``lanes`` as functions, ``scores`` and ``metainfo``; besides, what mmsf's own tools read."""

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def rows_of_lanes(xs: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Flags (K, R) of the rows from ``first`` to ``last``, and of those below ``first`` down to where the lane leaves the image.
+    """Flags (K, R) of the rows from ``first`` to ``last``, and of those below down to where the lane leaves the image.
 
     Args:
         xs: (K, R) x-position on each row from the bottom up, as a share of the image's width.

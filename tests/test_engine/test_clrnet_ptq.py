@@ -58,7 +58,7 @@ def roads(tmp_path_factory) -> Path:
 def test_the_network_equals_the_authors():
     """With the child config's levels; the keys differ in their beginnings only."""
     golden = goldens_rule.Golden(GOLDEN)
-    cfg, model = build("clrnet_r18_culane", num_classes_seg=5)
+    _, model = build("clrnet_r18_culane", num_classes_seg=5)
     weights = {
         key.replace("backbone.model.", "backbone.").replace("heads.", "bbox_head."): torch.from_numpy(value)
         for key, value in golden.state_dict().items()
