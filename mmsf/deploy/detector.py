@@ -25,7 +25,8 @@ class DeployedDetector(BaseModel):
         opened = open_runtime(file, runtime, threads)
         model = opened.description.model
         detector = model.get("detector", model)
-        super().__init__(data_preprocessor=detector.get("data_preprocessor"))
+        whole = detector.get("detector", detector)  # another project's stands inside an AdaptedDetector
+        super().__init__(data_preprocessor=whole.get("data_preprocessor"))
         self.runtime = opened
         self.adapter = TASK_UTILS.build(model.get("adapter") or detector["adapter"])
 

@@ -42,7 +42,16 @@ def read_config(path: str | Path) -> Config:
     try:
         return Config.fromfile(str(path))
     except Exception as error:  # a config is a program: it may raise anything
-        raise UserError(f"config {path} cannot be read: {type(error).__name__}: {error}") from error
+        raise UserError(f"config {path} cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong in the first place: MMEngine wraps a failed import twice, with the whole path around it."""
+    while isinstance(error, ImportError) and (error.__cause__ or error.__context__):
+        error = error.__cause__ or error.__context__
+    if isinstance(error, ImportError) and error.name == "mmcv._ext":
+        return "it needs mmcv with compiled operators, and this one has none (docs/openmmlab.md)"
+    return f"{type(error).__name__}: {error}"
 
 
 def preset_files(folder: Path) -> dict[str, Path]:

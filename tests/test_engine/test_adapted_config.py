@@ -4,6 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from mmsf.engine.adapted import adapt, adapter_of, float_model
+from mmsf.engine.config import read_config
 from mmsf.errors import UserError
 
 FRAMES = dict(type="CulaneDataset", data_root="d", data_list="d/list/train.txt", pipeline=["load", "label"], test_mode=False)
@@ -68,3 +69,20 @@ def test_a_config_without_frames_is_refused_with_what_to_do():
     cfg.pop("train_dataloader")
     with pytest.raises(UserError, match="add one"):
         adapt(cfg)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import no_such_module_at_all", "No module named 'no_such_module_at_all'"),
+        ("raise ModuleNotFoundError('as without them', name='mmcv._ext')", "needs mmcv with compiled operators"),
+    ],
+)
+def test_a_failed_import_is_told_by_what_is_missing(tmp_path, monkeypatch, code, told):
+    name = f"fails_{len(code)}"
+    (tmp_path / f"{name}.py").write_text(code + "\n")
+    (tmp_path / "config.py").write_text(f"custom_imports = dict(imports=[{name!r}], allow_failed_imports=False)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=told) as caught:
+        read_config(tmp_path / "config.py")
+    assert "sys.path" not in str(caught.value)

@@ -3,6 +3,7 @@
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from mmsf.errors import UserError
 from mmsf.models.detectors.base import with_lanes
 from mmsf.registry import MODELS, TASK_UTILS
 
@@ -25,6 +26,14 @@ class AdaptedDetector(BaseModel):
 
     def init_weights(self) -> None:
         """Nothing: the weights come from a file."""
+
+    def foreground(self, *_) -> dict[str, Tensor]:
+        """Where labelled lanes are: no rule of another project's is known.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError("label_focus is for mmsf's own detectors; of others, it is not known which outputs belong to a lane")
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor", **places: Tensor):
         """Run the detector.
