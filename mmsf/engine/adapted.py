@@ -36,14 +36,20 @@ def _clrernet(model: ConfigDict) -> dict:
 
 # Type of a detector that mmsf has an adapter for -> the adapter's config, read off the detector's.
 _KNOWN: dict[str, Callable[[ConfigDict], dict]] = {"CLRNet": _clrnet, "CLRerNet": _clrernet}
+# Adapters that run a detector in their own way.
+_ADAPTERS = ("CLRNetAdapter", "CLRerNetAdapter")
 
 
 def adapter_of(cfg: Config) -> dict | None:
-    """The adapter of a float config: ``adapter``, or that of a detector known here; None for mmsf's own detectors."""
+    """The adapter that runs a float config's detector: ``adapter``, or that of a detector known here; else None."""
     if cfg.get("adapter") is not None:
-        return cfg.adapter
-    kind = str(cfg.get("model", {}).get("type", "")).rpartition(".")[2]
+        return cfg.adapter if _name(cfg.adapter) in _ADAPTERS else None
+    kind = _name(cfg.get("model", {}))
     return _KNOWN[kind](cfg.model) if kind in _KNOWN else None
+
+
+def _name(settings: dict) -> str:
+    return str(settings.get("type", "")).rpartition(".")[2]
 
 
 def float_model(cfg: Config) -> dict:
@@ -67,6 +73,7 @@ def adapt(cfg: Config) -> None:
         UserError: There is nothing to calibrate with.
     """
     cfg.model = float_model(cfg)
+    cfg.pop("adapter", None)  # it is part of the model now
     cfg.default_hooks = _HOOKS
     cfg.log_processor = dict(type="LogProcessor", by_epoch=False)
     if "input_size" not in cfg and "input_size" in cfg.model.adapter:

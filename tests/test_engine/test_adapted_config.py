@@ -32,7 +32,14 @@ def test_onedls_thresholds_are_the_defaults_of_the_adapter():
 
 
 def test_an_adapter_of_the_config_comes_first():
-    assert adapter_of(config(adapter=dict(type="mine"))) == dict(type="mine")
+    own = dict(type="mmsf.CLRerNetAdapter", threshold=0.2)
+    assert adapter_of(config(adapter=own)) == own
+
+
+def test_an_adapter_of_another_kind_leaves_the_detector_as_it_is():
+    cfg = config(adapter=dict(type="Mine"))
+    assert adapter_of(cfg) is None
+    assert float_model(cfg) is cfg.model
 
 
 def test_mmsfs_own_detectors_need_no_adapter():
