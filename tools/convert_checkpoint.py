@@ -8,9 +8,11 @@ import argparse
 from pathlib import Path
 
 from mmsf.cli import add_trust, run
+from mmsf.engine.adapted import float_model
 from mmsf.engine.config import read_config
 from mmsf.errors import UserError
 from mmsf.models.checkpoints import FAMILIES, convert, load_float_checkpoint, read_checkpoint, recognise
+from mmsf.models.detectors import AdaptedDetector
 from mmsf.registry import MODELS
 from mmsf.safe_globals import save
 
@@ -27,8 +29,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def extract(config: str, source: str, out: str, trusted: bool) -> None:
     """Write the weights of a checkpoint that MMEngine left."""
-    model = MODELS.build(read_config(config).model)
+    model = MODELS.build(float_model(read_config(config)))
     load_float_checkpoint(model, source, trusted)
+    if isinstance(model, AdaptedDetector):
+        model = model.detector
     save({"state_dict": model.state_dict(), "meta": {"config": Path(config).stem}}, out)
     print(f"weights of {config} loaded strictly, written to {out}")
 

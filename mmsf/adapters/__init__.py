@@ -2,6 +2,7 @@
 
 from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.adapters.bezier import BezierAdapter
+from mmsf.adapters.clr import CLRerNetAdapter, CLRNetAdapter
 from mmsf.adapters.condlane import CondLaneAdapter
 from mmsf.adapters.ganet import GANetAdapter
 from mmsf.adapters.laneatt import LaneATTAdapter
@@ -11,6 +12,8 @@ from mmsf.adapters.segmentation import SegmentationAdapter
 __all__ = [
     "Adapter",
     "BezierAdapter",
+    "CLRNetAdapter",
+    "CLRerNetAdapter",
     "CondLaneAdapter",
     "GANetAdapter",
     "HeadOutputs",

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmsf.lanes.lane import Lane
 
@@ -43,6 +43,24 @@ class Adapter(ABC):
     channel_axis: int = -1
     places: tuple[str, ...] = ()
     compact: tuple[str, ...] = ()
+
+    def run(self, detector: nn.Module, images: Tensor, **places: Tensor) -> dict[str, Tensor]:
+        """Raw outputs of a detector of another project, for `AdaptedDetector`.
+
+        Args:
+            detector: The detector, of the other project's class.
+            images: (B, 3, H, W), preprocessed.
+            **places: As `places` says.
+        """
+        return detector(images, mode="tensor", **places)
+
+    def complete(self, samples: list) -> list:
+        """Another project's samples, which get the metainfo that `decode` reads; mmsf's own have it."""
+        return samples
+
+    def own_form(self, samples: list) -> list:
+        """Samples with ``pred_instances`` as the family's own metric takes them; mmsf's own stay as they are."""
+        return samples
 
     @abstractmethod
     def split(self, raw: dict[str, Tensor]) -> HeadOutputs:

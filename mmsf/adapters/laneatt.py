@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmsf.adapters.base import FRAME, Adapter, HeadOutputs
 from mmsf.errors import UserError
+from mmsf.lanes.anchor_rows import rows_of_lanes
 from mmsf.lanes.lane import Lane
 from mmsf.lanes.nms import line_nms
 from mmsf.registry import TASK_UTILS
@@ -87,7 +88,7 @@ class LaneATTAdapter(Adapter):
         xs = xs[image, anchor]
         first = np.rint(starts[image, anchor].astype(np.float64) * (rows - 1)).astype(np.int64)
         last = first + np.rint(lengths[image, anchor]).astype(np.int64) - 1
-        visible = self._visible(xs, first, last)
+        visible = rows_of_lanes(xs, first, last) & (xs >= 0)  # beyond the left border there is nothing to see
         y = np.linspace(1, 0, rows)
         lanes: list[list[Lane]] = [[] for _ in metas]
         for index, lane, rows_seen, score in zip(image, xs.astype(np.float64), visible, scores[image, anchor]):
@@ -121,19 +122,6 @@ class LaneATTAdapter(Adapter):
             scores[anchors], starts[anchors], lengths[anchors], xs, self.nms_distance, self.max_lanes, self.length_quirk
         )
         return anchors[kept]
-
-    @staticmethod
-    def _visible(xs: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """Flags (K, R) of the rows that belong to a lane.
-
-        These are the rows from ``first`` to ``last``, and those below ``first`` down to where the lane leaves the image; of
-        these, the ones that are not beyond the left border.
-        """
-        row = np.arange(xs.shape[1])
-        inside = (xs >= 0) & (xs <= 1)
-        # From the first row down, one row outside hides all below it.
-        unbroken = np.logical_and.accumulate((inside | (row >= first[:, None]))[:, ::-1], 1)[:, ::-1]
-        return (row <= last[:, None]) & ((row >= first[:, None]) | unbroken) & (xs >= 0)
 
 
 def _sampled(points: np.ndarray, height: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmsf.deploy.runtime import open_runtime
-from mmsf.models.detectors.base import as_instances
+from mmsf.models.detectors.base import with_lanes
 from mmsf.registry import MODELS, TASK_UTILS
 
 
@@ -25,7 +25,8 @@ class DeployedDetector(BaseModel):
         opened = open_runtime(file, runtime, threads)
         model = opened.description.model
         detector = model.get("detector", model)
-        super().__init__(data_preprocessor=detector.get("data_preprocessor"))
+        whole = detector.get("detector", detector)  # another project's stands inside an AdaptedDetector
+        super().__init__(data_preprocessor=whole.get("data_preprocessor"))
         self.runtime = opened
         self.adapter = TASK_UTILS.build(model.get("adapter") or detector["adapter"])
 
@@ -41,8 +42,5 @@ class DeployedDetector(BaseModel):
         if mode == "tensor":
             return raw
         if mode == "predict":
-            lanes = self.adapter.decode(self.adapter.split(raw), [sample.metainfo for sample in data_samples])
-            for sample, found in zip(data_samples, lanes):
-                sample.pred_instances = as_instances(found)
-            return data_samples
+            return with_lanes(self.adapter, raw, data_samples)
         raise ValueError(f"mode {mode!r} is none of tensor, predict")

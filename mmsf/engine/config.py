@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmsf.engine.adapted import adapt, adapter_of
 from mmsf.errors import UserError
 
 _ROOTED = (
@@ -41,9 +42,18 @@ def read_config(path: str | Path) -> Config:
     try:
         cfg = Config.fromfile(str(path))
     except Exception as error:  # a config is a program: it may raise anything
-        raise UserError(f"config {path} cannot be read: {type(error).__name__}: {error}") from error
+        raise UserError(f"config {path} cannot be read: {_reason(error)}") from error
     require_sections(cfg)
     return cfg
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong in the first place: MMEngine wraps a failed import twice, with the whole path around it."""
+    while isinstance(error, ImportError) and (error.__cause__ or error.__context__):
+        error = error.__cause__ or error.__context__
+    if isinstance(error, ImportError) and error.name == "mmcv._ext":
+        return "it needs mmcv with compiled operators, and this one has none (docs/openmmlab.md)"
+    return f"{type(error).__name__}: {error}"
 
 
 def preset_files(folder: Path) -> dict[str, Path]:
@@ -70,12 +80,19 @@ def with_preset(float_config: str | Path, preset: str, bits: str, presets: Path)
     given = read_config(float_config)
     if is_ptq(given):
         raise UserError(f"{float_config} is a PTQ config already; --preset and --bits go with a float config")
+    foreign = adapter_of(given) is not None
+    if foreign:
+        adapt(given)
     for key in ("model", "calibration_dataloader", "input_size"):
         if key not in given:
             raise UserError(f"{float_config} lacks {key!r}, which quantization needs")
     with tempfile.TemporaryDirectory() as folder:
+        base = Path(float_config).resolve()
+        if foreign:
+            base = Path(folder) / "float.py"
+            given.dump(base)
         path = Path(folder) / f"{Path(float_config).stem}_{name}.py"
-        path.write_text(f"_base_ = [{str(Path(float_config).resolve())!r}, {str(known[name].resolve())!r}]\n{PTQ_LINES}")
+        path.write_text(f"_base_ = [{str(base)!r}, {str(known[name].resolve())!r}]\n{PTQ_LINES}")
         cfg = read_config(path)
     if _is_type(cfg.train_cfg, "QATLoop"):
         _add_training(cfg, given, float_config)

@@ -180,6 +180,7 @@ class PTQLoop(BaseLoop):
         self.runner.model.train()
         with self.timed("loading"):
             self.frames = CalibrationFrames.collect(self.dataloader, self.memory)
+            self.model.adapter.complete(self.frames.samples)
         if self._max_iters and self.batch_size % get_world_size():
             raise UserError(
                 f"{get_world_size()} processes cannot share batches of {self.batch_size} frames; set "

@@ -5,6 +5,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.model import BaseModel
 
+from mmsf.engine.adapted import float_model
 from mmsf.engine.config import is_ptq
 from mmsf.engine.quantized_file import is_exported, is_quantized, load_state, model_config
 from mmsf.models.checkpoints import load_float_checkpoint
@@ -27,7 +28,7 @@ def weights_model(cfg: Config, weights: str | Path, runtime: str | None = None) 
         return dict(type="mmsf.DeployedDetector", file=str(weights), runtime=runtime)
     if is_quantized(weights):
         return model_config(weights)
-    return cfg.model.detector if is_ptq(cfg) else cfg.model
+    return cfg.model.detector if is_ptq(cfg) else float_model(cfg)
 
 
 def load_weights(model: BaseModel, weights: str | Path) -> None:

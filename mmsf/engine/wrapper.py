@@ -10,7 +10,7 @@ from mmsf.adapters.finite import require_finite
 from mmsf.adapters.labels import MASK, LabelFocusAdapter
 from mmsf.errors import make
 from mmsf.models.checkpoints import load_float_checkpoint
-from mmsf.models.detectors.base import as_instances
+from mmsf.models.detectors.base import with_lanes
 from mmsf.quantization import QuantizationSettings, QuantizedNetwork
 from mmsf.registry import MODELS, TASK_UTILS
 
@@ -145,10 +145,7 @@ class QuantWrapper(BaseModel):
             return self.quantized_raw(inputs)
         if mode == "predict":
             raw = self.float_raw(inputs) if self.predicts_in_float else self.quantized_raw(inputs)
-            lanes = self.adapter.decode(self.adapter.split(raw), [sample.metainfo for sample in data_samples])
-            for sample, found in zip(data_samples, lanes):
-                sample.pred_instances = as_instances(found)
-            return data_samples
+            return with_lanes(self.adapter, raw, data_samples)
         if mode == "loss":
             if self.loss_function is None:
                 with self.quantized.running():

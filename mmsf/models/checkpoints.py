@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmsf import safe_globals
 from mmsf.errors import UserError
+from mmsf.models.detectors.adapted import AdaptedDetector
 from mmsf.models.families.bezier import BEZIER
 from mmsf.models.families.condlane import CONDLANE
 from mmsf.models.families.family import Family, StateDict, count_batches, resnet_config
@@ -163,6 +164,8 @@ def load_float_checkpoint(model: nn.Module, path: str | Path, trusted: bool = Fa
     Raises:
         UserError: The file is missing, is no checkpoint, or belongs to another model.
     """
+    if isinstance(model, AdaptedDetector):
+        model = model.detector
     checkpoint = read_checkpoint(path, trusted)
     ours = model.state_dict()
     wanted, found = recognise(ours), recognise(checkpoint.state)

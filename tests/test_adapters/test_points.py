@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mmsf.adapters import (
     BezierAdapter,
+    CLRNetAdapter,
     CondLaneAdapter,
     GANetAdapter,
     LaneATTAdapter,
@@ -77,7 +78,17 @@ def ganet_raw() -> dict:
     return {"kpts_hm_logit": heat, "pts_offset": votes, "int_offset": inside}
 
 
+def clr_raw() -> dict:
+    """A surer and a less sure lane that start a little above the bottom, beside the lines of their anchors."""
+    heights = torch.linspace(0, 1, 72)
+    lanes = [torch.stack([x + slope * heights]) for x, slope in ((0.3, 0.2), (0.7, -0.2))]
+    anchors = torch.tensor([[0.1, 0.29, 0.4, 0.5], [0.1, 0.71, 0.6, 0.4]])
+    logits = torch.tensor([[0.0, 3.0], [0.0, 2.0]])
+    return {"predictions": torch.cat((logits, anchors, torch.cat(lanes)), -1)[None]}
+
+
 CASES = {
+    "clrnet": (CLRNetAdapter((320, 800), last_pixel=False), clr_raw()),
     "lstr": (LSTRAdapter(), lstr_raw(LEANING)),
     "bezierlanenet": (BezierAdapter(window=1), bezier_raw()),
     "laneatt": (LaneATTAdapter(), laneatt_raw()),
@@ -145,6 +156,16 @@ def test_laneatt_points_are_the_decoded_ones_in_the_rows_that_count():
         rows = np.flatnonzero(weight[:72])
         np.testing.assert_allclose(candidate[rows][::-1], lane.points[:, 0], rtol=1e-5)
         assert candidate[72] / FRAME[0] * 72 == pytest.approx(len(rows))
+
+
+def test_clrnet_points_are_the_decoded_ones_in_the_rows_that_count():
+    points, weights, lanes = traced("clrnet")
+    for candidate, weight, lane, length in zip(points, weights, lanes, (0.5, 0.4)):
+        rows = np.flatnonzero(weight[:72])
+        read = {round(590 - 590 * row / 71, 3): x for row, x in enumerate(candidate[:72])}
+        np.testing.assert_allclose([read[round(y, 3)] for y in lane.points[:, 1]], lane.points[:, 0], rtol=1e-5)
+        assert abs(len(rows) - length * 71) <= 1
+        assert candidate[72:] == pytest.approx([0.1 * 590, (0.1 + length) * 590])
 
 
 def test_segmentation_points_are_at_the_slots_peaks():

@@ -102,11 +102,7 @@ class LaneDetector(BaseModel):
         Returns:
             The samples.
         """
-        raw = self.raw_outputs(images)
-        lanes = self.adapter.decode(self.adapter.split(raw), [sample.metainfo for sample in data_samples])
-        for sample, found in zip(data_samples, lanes):
-            sample.pred_instances = as_instances(found)
-        return data_samples
+        return with_lanes(self.adapter, self.raw_outputs(images), data_samples)
 
     def forward(
         self, inputs: Tensor, data_samples: list[DetDataSample] | None = None, mode: str = "tensor", **places: Tensor
@@ -132,6 +128,24 @@ class LaneDetector(BaseModel):
         if mode == "loss":
             return self.loss(inputs, data_samples)
         raise ValueError(f"mode {mode!r} is none of tensor, predict, loss")
+
+
+def with_lanes(adapter, raw: dict[str, Tensor], data_samples: list) -> list:
+    """Decode raw outputs into ``pred_instances`` of the samples, in place.
+
+    Args:
+        adapter: The detector's adapter.
+        raw: Raw outputs of B images.
+        data_samples: B samples.
+
+    Returns:
+        What the family's metric takes: the samples, if it is one of mmsf's.
+    """
+    adapter.complete(data_samples)
+    lanes = adapter.decode(adapter.split(raw), [sample.metainfo for sample in data_samples])
+    for sample, found in zip(data_samples, lanes):
+        sample.pred_instances = as_instances(found)
+    return adapter.own_form(data_samples)
 
 
 def as_instances(lanes: list[Lane]) -> InstanceData:
