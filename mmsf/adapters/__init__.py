@@ -3,6 +3,7 @@
 from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.adapters.bezier import BezierAdapter
 from mmsf.adapters.condlane import CondLaneAdapter
+from mmsf.adapters.configured import ConfiguredAdapter
 from mmsf.adapters.ganet import GANetAdapter
 from mmsf.adapters.laneatt import LaneATTAdapter
 from mmsf.adapters.lstr import LSTRAdapter
@@ -12,6 +13,7 @@ __all__ = [
     "Adapter",
     "BezierAdapter",
     "CondLaneAdapter",
+    "ConfiguredAdapter",
     "GANetAdapter",
     "HeadOutputs",
     "LSTRAdapter",

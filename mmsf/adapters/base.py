@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmsf.adapters.lane_forms import lanes_in
 from mmsf.lanes.lane import Lane
 
 # Height and width of the frame, CULane's, that lanes of many cameras are brought to where they are measured together.
@@ -34,18 +35,41 @@ class Adapter(ABC):
         channel_axis: Axis of the semantic heads along which numbers of different meaning stand.
         places: Raw outputs that say where in the image the others were computed, if the network chooses that by itself.
             Detectors take them as arguments, and then look at these places: so the heads of two models can be compared.
+        has_points: Whether `points` can be had; without them, no loss on lanes.
+        predicts_itself: Whether the detector's own ``predict`` is to be run and its predictions left as they are.
     """
 
     semantic_heads: tuple[str, ...] = ()
     channel_axis: int = -1
     places: tuple[str, ...] = ()
+    has_points: bool = True
+    predicts_itself: bool = False
+
+    def bind(self, detector: nn.Module, input_size: tuple[int, int]) -> None:  # noqa: B027  most families need none
+        """Get to know the float detector, before anything else is asked; nothing to do for a family known here.
+
+        Args:
+            detector: In eval mode.
+            input_size: Height and width of the network's input, pixels.
+        """
+
+    def by_name(self, outputs: object) -> dict[str, Tensor]:
+        """Raw outputs by name, from what the detector's ``forward(mode="tensor")`` returns: that itself."""
+        return outputs
+
+    def check_decoding(self, images: Tensor, samples: list) -> None:  # noqa: B027
+        """Make sure on a few preprocessed frames that `decode` gives what the detector predicts."""
+
+    def lanes_in(self, prediction: object, meta: dict) -> list[Lane]:
+        """The lanes of what a model predicted for an image of that metainfo."""
+        return lanes_in(prediction, meta)
 
     @abstractmethod
     def split(self, raw: dict[str, Tensor]) -> HeadOutputs:
         """Sort raw outputs into heads; differentiable, and nothing that decoding needs is lost.
 
         Args:
-            raw: What the detector's ``forward(mode="tensor")`` returns.
+            raw: What the detector's ``forward(mode="tensor")`` returns, by name.
 
         Returns:
             The heads.

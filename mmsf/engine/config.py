@@ -73,7 +73,8 @@ def with_preset(float_config: str | Path, preset: str, bits: str, presets: Path)
             raise UserError(f"{float_config} lacks {key!r}, which quantization needs")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{Path(float_config).stem}_{name}.py"
-        path.write_text(f"_base_ = [{str(Path(float_config).resolve())!r}, {str(known[name].resolve())!r}]\n{PTQ_LINES}")
+        lines = PTQ_LINES + ("model.update(adapter=_base_.adapter)\n" if "adapter" in given else "")
+        path.write_text(f"_base_ = [{str(Path(float_config).resolve())!r}, {str(known[name].resolve())!r}]\n{lines}")
         cfg = read_config(path)
     if _is_type(cfg.train_cfg, "QATLoop"):
         _add_training(cfg, given, float_config)

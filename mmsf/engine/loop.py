@@ -27,6 +27,7 @@ from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
 # A layer's input has thousands of values a frame: a few frames show its channels.
 EQUALISATION_FRAMES = 32
+CHECKED_FRAMES = 8
 
 
 @LOOPS.register_module()
@@ -148,6 +149,7 @@ class PTQLoop(BaseLoop):
         self.runner.model.train()
         with self.timed("loading"):
             self.frames = CalibrationFrames.collect(self.dataloader)
+        self.check_decoding()
         self.evaluate("float")
         if not self.has_ranges:
             self.estimate_ranges()
@@ -163,6 +165,11 @@ class PTQLoop(BaseLoop):
                     results["quantized"] = results["calibrated"]
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def check_decoding(self) -> None:
+        """Let the adapter make sure that it decodes as the detector predicts, before hours are spent."""
+        batch = self.preprocess(self.frames.batch(list(range(min(CHECKED_FRAMES, len(self.frames))))))
+        self.model.adapter.check_decoding(batch["inputs"], batch["data_samples"])
 
     def tune_from_ranges(self) -> None:
         """Float outputs, curves and tuning of the calibrated model."""

@@ -114,6 +114,7 @@ class SensitivityLoop(PTQLoop):
         self.runner.model.train()
         with self.timed("loading"):
             self.frames = CalibrationFrames.collect(self.dataloader)
+        self.check_decoding()
         self.evaluate("float")
         self.estimate_ranges()
         self.evaluate("calibrated")

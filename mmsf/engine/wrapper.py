@@ -1,6 +1,7 @@
 """The model that MMEngine's runner tunes: a float detector and its quantized copy."""
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from mmsf.errors import UserError
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.models.detectors.base import as_instances
 from mmsf.quantization import QuantizationSettings, QuantizedNetwork
+from mmsf.reconstruction import DecodedLaneLoss
 from mmsf.registry import MODELS, TASK_UTILS
 
 
@@ -64,9 +66,14 @@ class QuantWrapper(BaseModel):
         # Past nn.Module's bookkeeping: the original is neither saved nor optimized.
         self.__dict__["float_detector"] = original
         self.data_preprocessor = original.data_preprocessor
-        self.adapter: Adapter = original.adapter if adapter is None else TASK_UTILS.build(adapter)
+        self.adapter: Adapter = self._adapter_of(original, adapter)
+        self.adapter.bind(original, tuple(input_size))
         self.label_focus = label_focus
         if label_focus:
+            if self.adapter.predicts_itself:
+                raise UserError(
+                    "label_focus needs a detector of mmsf: which of the heads' places are lanes is its loss's rule"
+                )
             self.adapter = LabelFocusAdapter(self.adapter)
         self.input_size = tuple(input_size)
         example = torch.zeros(1, 3, *input_size)
@@ -74,14 +81,32 @@ class QuantWrapper(BaseModel):
             settings = QuantizationSettings(**quantizer)
         except TypeError as error:
             raise UserError(f"quantizer: {error}") from error
-        self.quantized = QuantizedNetwork(original, lambda network: network(example, mode="tensor"), settings)
+        self.quantized = QuantizedNetwork(
+            original, lambda network: self.adapter.by_name(network(example, mode="tensor")), settings
+        )
         # The copy has a preprocessor of its own; one is enough.
         self.quantized.network.data_preprocessor = nn.Identity()
         self.loss_function = None if loss is None else MODELS.build(loss)
+        if isinstance(self.loss_function, DecodedLaneLoss) and not self.adapter.has_points:
+            print_log(
+                f"{type(self.adapter).__name__} cannot differentiate lanes: Eq. 6 takes DecodedLaneLoss's place", "current"
+            )
         self.register_buffer("head_weights", torch.ones(len(self.adapter.semantic_heads)))
         self.kept_outputs: dict[str, Tensor] | None = None
         self.present_errors: dict[str, Tensor] = {}
         self.predicts_in_float = False
+
+    @staticmethod
+    def _adapter_of(detector: BaseModel, settings: dict | None) -> Adapter:
+        if settings is None and not isinstance(getattr(detector, "adapter", None), Adapter):
+            raise UserError(
+                f"mmsf knows no heads of {type(detector).__name__}; set adapter=dict(type='mmsf.ConfiguredAdapter', "
+                "...) in the config, see docs/quantize_your_own_detector.md"
+            )
+        try:
+            return detector.adapter if settings is None else TASK_UTILS.build(settings)
+        except TypeError as error:
+            raise UserError(f"adapter: {error}") from error
 
     def init_weights(self) -> None:
         """Nothing: the weights are the float detector's."""
@@ -97,7 +122,7 @@ class QuantWrapper(BaseModel):
     def float_raw(self, images: Tensor) -> dict[str, Tensor]:
         """Raw outputs of the float detector for preprocessed images (B, 3, H, W)."""
         with torch.no_grad():
-            return self.float_detector(images, mode="tensor")
+            return self.adapter.by_name(self.float_detector(images, mode="tensor"))
 
     def float_target(self, images: Tensor, data_samples: list) -> dict[str, Tensor]:
         """What tuning aims at: `float_raw`, and with ``label_focus`` the masks of the samples' labels."""
@@ -114,7 +139,7 @@ class QuantWrapper(BaseModel):
         """
         places = {} if compared_to is None else {name: compared_to[name] for name in self.adapter.places}
         with self.quantized.running():
-            return self.quantized.network(images, mode="tensor", **places)
+            return self.adapter.by_name(self.quantized.network(images, mode="tensor", **places))
 
     def kept_raw(self, index: "list[int] | Tensor") -> dict[str, Tensor]:
         """Raw outputs of the float detector for calibration frames whose outputs are kept."""
@@ -136,6 +161,11 @@ class QuantWrapper(BaseModel):
         """
         if mode == "tensor":
             return self.quantized_raw(inputs)
+        if mode == "predict" and self.adapter.predicts_itself:
+            if self.predicts_in_float:
+                return self.float_detector(inputs, data_samples, mode="predict")
+            with self.quantized.running():
+                return self.quantized.network(inputs, data_samples, mode="predict")
         if mode == "predict":
             raw = self.float_raw(inputs) if self.predicts_in_float else self.quantized_raw(inputs)
             lanes = self.adapter.decode(self.adapter.split(raw), [sample.metainfo for sample in data_samples])
