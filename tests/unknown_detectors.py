@@ -1,6 +1,7 @@
 """Small lane detectors of families that mmsf does not know, each written in another manner."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ def backbone(channels: int = 8) -> nn.Sequential:
     widths = (3, channels, channels, channels)
     stages = [
         nn.Sequential(nn.Conv2d(a, b, 3, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True))
-        for a, b in zip(widths, widths[1:])
+        for a, b in pairwise(widths)
     ]
     return nn.Sequential(*stages)
 
@@ -56,16 +57,18 @@ class Queries(BaseModel):
 
 
 class Keypoints(BaseModel):
-    """A heatmap and offsets in a tuple; ``predict`` is a method of its own that computes them again; lanes in a dict."""
+    """A heatmap and offsets in a tuple; ``predict`` computes them again, but not what is for training; lanes in a dict."""
 
     def __init__(self) -> None:
         super().__init__()
         self.backbone = backbone()
         self.heat, self.offset = nn.Conv2d(8, 1, 3, padding=1), nn.Conv2d(8, 2, 3, padding=1)
+        self.auxiliary = nn.Conv2d(8, 1, 3, padding=1)
 
-    def heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def heads(self, images: Tensor, all_of_them: bool = False) -> tuple[Tensor, ...]:
         features = self.backbone(images)
-        return self.heat(features), self.offset(features)
+        auxiliary = (self.auxiliary(features),) if all_of_them else ()
+        return self.heat(features), self.offset(features), *auxiliary
 
     def predict(self, images: Tensor, data_samples: list) -> list[dict]:
         heat, offset = self.heads(images)
@@ -82,7 +85,7 @@ class Keypoints(BaseModel):
         return found
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"):
-        return self.heads(inputs) if mode == "tensor" else self.predict(inputs, data_samples)
+        return self.heads(inputs, True) if mode == "tensor" else self.predict(inputs, data_samples)
 
 
 class CallableLane:
@@ -164,7 +167,7 @@ class Anchors(BaseModel):
             lanes = [
                 torch.stack((p[4:], torch.linspace(31, 8, 8)), 1)[: 3 + int(p[3].sigmoid() * 5)] for p in proposals[keep]
             ]
-            sample.pred_instances = InstanceData(lanes=lanes, scores=proposals[keep, 1])
+            sample.pred_instances = InstanceData(lanes=lanes, scores=proposals[keep, :2].softmax(1)[:, 1])
         return data_samples
 
 

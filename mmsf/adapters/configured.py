@@ -91,6 +91,7 @@ class ConfiguredAdapter(Adapter):
         staged = {id(tensor) for found in used.values() for tensor, stage in found if stage is not None}
         leaves = tensors_of(raw)
         names = {id(tensor): name for name, tensor in reversed(leaves.items())}
+        self._headed = {names[id(tensor)] for found in used.values() for tensor, _ in found}
         seen = self._recording(2).names
         self._stages: dict[str, int | None] = {}
         for name, tensor in leaves.items():
@@ -105,8 +106,8 @@ class ConfiguredAdapter(Adapter):
                 name = names[id(tensor)]
                 if name not in self._stages:
                     raise UserError(
-                        f"adapter: {head!r}: raw output {name!r}, {tuple(tensor.shape)}, does not depend on the image, or "
-                        "its first axis is not the batch"
+                        f"adapter: {head!r}: raw output {name!r}, {tuple(tensor.shape)}, does not depend on the image, is "
+                        "computed from another head's, or its first axis is not the batch"
                     )
                 self._sources[head].append(name if stage is None else f"{name}.{stage}")
         self._check(self.by_name(raw))
@@ -179,7 +180,7 @@ class ConfiguredAdapter(Adapter):
             ]
             raw = self._raw(heads, slice(begin, begin + len(own)))
             samples = [self.sample_type(metainfo=meta) for meta in own]
-            found = predict_from(self._detector, self._recording(len(own)), raw, self._input_size, samples)
+            found = predict_from(self._detector, self._recording(len(own)), raw, self._headed, self._input_size, samples)
             lanes += [self.lanes_in(one, meta) for one, meta in zip(found, own)]
         return [
             [Lane(lane.points * _factor(meta), lane.score) for lane in found] if "own_shape" in meta else found
@@ -215,7 +216,7 @@ class ConfiguredAdapter(Adapter):
     def _recording(self, frames: int) -> Recording:
         key = (frames, self._device())
         if key not in self._recordings:
-            self._recordings[key] = Recording.of(self._detector, self._blank_images(frames))
+            self._recordings[key] = Recording.of(self._detector, self._blank_images(frames), self._headed)
         return self._recordings[key]
 
     def lanes_in(self, prediction: object, meta: dict) -> list[Lane]:

@@ -211,19 +211,16 @@ class Semantics(NamedOutput):
             )
         found = []
         for given, size in zip(self.gate_axes, theirs):
-            place = (
-                None
-                if given is None
-                else order.index(given % tensor.dim()) - 1
-                if -tensor.dim() <= given < tensor.dim()
-                else -1
-            )
-            if place is not None and (place < 0 or (own[place] not in (size, 1) and size != 1)):
+            if given is None:
+                found.append(None)
+                continue
+            place = order.index(given % tensor.dim()) - 1 if -tensor.dim() <= given < tensor.dim() else -1
+            if place < 0 or size not in (1, own[place]):
                 raise UserError(
-                    f"adapter: head {name!r}: gate_axes={self.gate_axes} lays {size} places of the confidence on axis {given} "
-                    f"of {self.output!r}, {tuple(tensor.shape)}"
+                    f"adapter: head {name!r}: gate_axes={self.gate_axes} lays a confidence of {size} along axis {given} of "
+                    f"{self.output!r}, {tuple(tensor.shape)}"
                 )
-            found.append(None if place is not None and own[place] == 1 and size > 1 else place)
+            found.append(place)
         return tuple(found)
 
 

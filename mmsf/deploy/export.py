@@ -59,6 +59,8 @@ def export(
     if backend not in BACKENDS:
         raise UserError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
     model = read_quantized(weights)
+    if model.adapter.predicts_itself:
+        raise UserError(f"{weights} is decoded by its detector's own predict, which a file cannot hold; it is not exported")
     if model.quantized.profile.name != backend:
         raise UserError(
             f"{weights} was quantized in the profile {model.quantized.profile.name!r}, which {backend} does not run; "
