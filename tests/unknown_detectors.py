@@ -6,7 +6,9 @@ from itertools import pairwise
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
+from mmengine.registry import METRICS, MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -23,11 +25,12 @@ def backbone(channels: int = 8) -> nn.Sequential:
     return nn.Sequential(*stages)
 
 
+@MODELS.register_module()
 class Queries(BaseModel):
     """DETR's kind: everything inline in ``forward``; intermediate stages are returned along."""
 
-    def __init__(self, queries: int = 5) -> None:
-        super().__init__()
+    def __init__(self, queries: int = 5, data_preprocessor: dict | None = None) -> None:
+        super().__init__(data_preprocessor)
         self.backbone = backbone()
         self.queries = nn.Embedding(queries, 8)
         self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, batch_first=True), 2)
@@ -56,11 +59,12 @@ class Queries(BaseModel):
         return data_samples
 
 
+@MODELS.register_module()
 class Keypoints(BaseModel):
     """A heatmap and offsets in a tuple; ``predict`` computes them again, but not what is for training; lanes in a dict."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, data_preprocessor: dict | None = None) -> None:
+        super().__init__(data_preprocessor)
         self.backbone = backbone()
         self.heat, self.offset = nn.Conv2d(8, 1, 3, padding=1), nn.Conv2d(8, 2, 3, padding=1)
         self.auxiliary = nn.Conv2d(8, 1, 3, padding=1)
@@ -126,11 +130,12 @@ class RowHead(nn.Module):
         return samples
 
 
+@MODELS.register_module()
 class Rows(BaseModel):
     """mmdet's manner: ``extract_feat``, and a head with ``forward`` and ``predict``."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, data_preprocessor: dict | None = None) -> None:
+        super().__init__(data_preprocessor)
         self.backbone, self.head = backbone(), RowHead()
 
     def extract_feat(self, images: Tensor) -> Tensor:
@@ -141,11 +146,12 @@ class Rows(BaseModel):
         return self.head(features) if mode == "tensor" else self.head.predict(features, data_samples)
 
 
+@MODELS.register_module()
 class Anchors(BaseModel):
     """One tensor: two classes, a start, a length and eight x of every anchor. ``predict`` calls ``forward``."""
 
-    def __init__(self, anchors: int = 8) -> None:
-        super().__init__()
+    def __init__(self, anchors: int = 8, data_preprocessor: dict | None = None) -> None:
+        super().__init__(data_preprocessor)
         self.backbone = backbone()
         self.register_buffer("anchors", torch.linspace(4, 60, anchors)[:, None].expand(-1, 8).clone())
         self.linear = nn.Linear(8 * 4, 2 + 2 + 8)
@@ -179,11 +185,12 @@ class Levels:
     boxes: list[Tensor]
 
 
+@MODELS.register_module()
 class Pyramid(BaseModel):
     """Two levels with two anchors a cell, (B, 2, H, W) and (B, 2 * 3, H, W), in an object."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, data_preprocessor: dict | None = None) -> None:
+        super().__init__(data_preprocessor)
         self.backbone = backbone()
         self.score, self.box = nn.Conv2d(8, 2, 1), nn.Conv2d(8, 6, 1)
 
@@ -205,6 +212,21 @@ class Pyramid(BaseModel):
                     scores.append(float(score[image, anchor, row, column].sigmoid()))
             found.append({"lanes": lanes, "scores": scores})
         return found
+
+
+@METRICS.register_module()
+class CountedLanes(BaseMetric):
+    """Reads what the detector predicts in its own form."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        self.place = place
+
+    def process(self, data_batch: dict, data_samples: list) -> None:
+        self.results += [len(sample[self.place]) for sample in data_samples]
+
+    def compute_metrics(self, results: list) -> dict:
+        return {"lanes": sum(results)}
 
 
 DETECTORS = {

@@ -255,7 +255,7 @@ def predict_from(
         found = detector(images, samples, mode="predict")
     if heads - mode.used:
         raise UserError(
-            f"adapter: predict does not compute {min(heads - mode.used)!r} by the same operations as mode='tensor'; let both take "
-            "the raw outputs from one method of the detector"
+            f"adapter: predict does not compute {min(heads - mode.used)!r} by the operations of mode='tensor'; let both "
+            "take the raw outputs from one method of the detector"
         )
     return list(found)

@@ -76,6 +76,8 @@ def with_preset(float_config: str | Path, preset: str, bits: str, presets: Path)
         lines = PTQ_LINES + ("model.update(adapter=_base_.adapter)\n" if "adapter" in given else "")
         path.write_text(f"_base_ = [{str(Path(float_config).resolve())!r}, {str(known[name].resolve())!r}]\n{lines}")
         cfg = read_config(path)
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper"):
+        cfg[key].pop("_delete_", None)  # stays where the float config has no such key
     if _is_type(cfg.train_cfg, "QATLoop"):
         _add_training(cfg, given, float_config)
     return cfg
