@@ -82,8 +82,12 @@ class ConfiguredAdapter(Adapter):
             UserError: They are not as described.
         """
         self._detector, self._input_size = detector, input_size
-        with torch.no_grad():
-            raw = detector(self._blank_images(2), mode="tensor")
+        try:
+            with torch.no_grad():
+                raw = detector(self._blank_images(2), mode="tensor")
+        except Exception as error:  # whatever a network of somebody else raises
+            images = f"images (2, 3, {input_size[0]}, {input_size[1]})"
+            raise UserError(f"adapter: mode='tensor' fails on {images} alone: {type(error).__name__}: {error}") from error
         used = {
             name: [tensor_at(raw, p) for path in self._paths(spec) for p in paths_of(raw, path)]
             for name, spec in self._specs()

@@ -22,6 +22,7 @@ def lanes_in(prediction: Any, meta: dict, lanes: str | None = None, coordinates:
         prediction: A data sample, an object or a dict with lanes and, if there are, scores in it; or the lanes themselves.
             A lane is a `Lane`; an array, tensor or list (P, 2); an object or dict with ``points``; or, as in CLRNet and
             CLRerNet, a callable that takes y and gives x, both as shares of the image, x < 0 or >= 1 where there is no lane.
+            Points with a negative coordinate, or one that is not finite, are left out.
         meta: Metainfo of the image: ``ori_shape``, for "input" also ``img_shape``.
         lanes: Where the lanes stand in the prediction, with dots between the steps. None looks for ``lines`` or ``lanes``
             in the prediction and in its ``pred_instances``.
@@ -40,9 +41,10 @@ def lanes_in(prediction: Any, meta: dict, lanes: str | None = None, coordinates:
     elif coordinates == "input":
         scale = (width / meta["img_shape"][1], height / meta["img_shape"][0])
     read = [_points(lane, (height, width), scale) for lane in found]
-    if scores is None:
-        scores = [_score(lane) for lane in found]
-    return [Lane(points, float(score)) for points, score in zip(read, _plain(scores)) if len(points)]
+    scores = [_score(lane) for lane in found] if scores is None else np.ravel(_plain(scores)).tolist()
+    if len(scores) != len(read):
+        raise UserError(f"adapter: a prediction has {len(read)} lanes, but {len(scores)} scores")
+    return [Lane(points, score) for points, score in zip(read, scores) if len(points)]
 
 
 def _find(prediction: Any, path: str | None) -> tuple[Any, Sequence]:
@@ -79,7 +81,7 @@ def _described(prediction: Any) -> str:
 
 
 def _points(lane: Any, size: tuple[int, int], scale: tuple[float, float]) -> np.ndarray:
-    """(P, 2) of a lane, pixels of the original image of that ``size``, without points that are not finite."""
+    """(P, 2) of a lane, pixels of the original image of that ``size``, without points that stand for none."""
     if isinstance(lane, Callable):
         rows = row_grid(size[0])
         x = np.asarray(_plain(lane(rows / size[0])), np.float64).reshape(-1)
@@ -93,7 +95,7 @@ def _points(lane: Any, size: tuple[int, int], scale: tuple[float, float]) -> np.
             raise ValueError(points.shape)
     except (TypeError, ValueError) as error:
         raise UserError(f"adapter: a lane is no array (P, 2) of points: {type(lane).__name__}, {error}") from error
-    return points[np.isfinite(points).all(1)] * scale
+    return points[(np.isfinite(points) & (points >= 0)).all(1)] * scale
 
 
 def _score(lane: Any) -> float:

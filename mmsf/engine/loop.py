@@ -168,7 +168,8 @@ class PTQLoop(BaseLoop):
 
     def check_decoding(self) -> None:
         """Let the adapter make sure that it decodes as the detector predicts, before hours are spent."""
-        batch = self.preprocess(self.frames.batch(list(range(min(CHECKED_FRAMES, len(self.frames))))))
+        index = list(range(0, len(self.frames), -(-len(self.frames) // CHECKED_FRAMES)))
+        batch = self.preprocess(self.frames.batch(index))
         self.model.adapter.check_decoding(batch["inputs"], batch["data_samples"])
 
     def tune_from_ranges(self) -> None:

@@ -3,19 +3,25 @@
 import copy
 from itertools import chain
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.config import Config
 from mmengine.structures import BaseDataElement
+from originals import ROOT
 from torch import nn
 from unknown_detectors import DETECTORS, SIZE
 
 from mmsf.adapters import ConfiguredAdapter, HeadOutputs
 from mmsf.adapters.named_outputs import Confidence
+from mmsf.datasets.synthetic import draw_frame
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
+from mmsf.models.checkpoints import load_float_checkpoint
+from mmsf.registry import MODELS
 from mmsf.sensitivity.scoring import DistortionScorer
 
 FRAMES = 3
@@ -301,3 +307,39 @@ def test_a_detector_that_predicts_as_described_passes_the_check(name):
     detector, adapter = detector_and_adapter(name)
     adapter.check_decoding(images(), [BaseDataElement(metainfo=meta) for meta in metas()])
     assert detector is adapter._detector
+
+
+@pytest.fixture(scope="module")
+def lstr() -> nn.Module:
+    """mmsf's own trained LSTR, which has an adapter to compare with."""
+    config = Config.fromfile(ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py")
+    model = MODELS.build(config.model).eval()
+    load_float_checkpoint(model, ROOT / "mmsf" / "zoo" / "lstr_tiny_synthetic.pth")
+    return model
+
+
+def test_a_family_described_scores_as_its_own_adapter_does(lstr):
+    size = (144, 400)
+    described = ConfiguredAdapter(
+        confidences=dict(lane=dict(output="logits", activation="softmax", index=1)),
+        semantics=dict(range=dict(output="curves", channels=(0, 2)), offset=dict(output="curves", channels=(6, 8))),
+    )
+    described.bind(lstr, size)
+    frames = [draw_frame(7, number).image for number in range(2)]
+    batch = torch.stack([torch.from_numpy(cv2.resize(frame, size[::-1])).permute(2, 0, 1) for frame in frames])
+    batch = lstr.data_preprocessor(dict(inputs=batch, data_samples=None))["inputs"]
+    with torch.no_grad():
+        raw = lstr(batch, mode="tensor")
+    own = [dict(ori_shape=frame.shape[:2]) for frame in frames]
+    ours, theirs = described.split(described.by_name(raw)), lstr.adapter.split(raw)
+    wanted = lstr.adapter.decode(theirs, own)
+    assert sum(map(len, wanted)) > 2
+    assert_same_lanes(described.decode(ours, own), wanted)
+    scorers = [DistortionScorer(a, heads, own, DistortionRule()) for a, heads in ((described, ours), (lstr.adapter, theirs))]
+    for name in described.semantic_heads:
+        torch.testing.assert_close(ours.semantics[name], theirs.semantics[name])
+        torch.testing.assert_close(described.gate(ours, name), lstr.adapter.gate(theirs, name))
+        noise = 0.02 * torch.randn(ours.semantics[name].shape, generator=torch.Generator().manual_seed(3))
+        scores = [scorer(name, theirs.semantics[name] + noise) for scorer in scorers]
+        assert scores[1].sum() > 0
+        np.testing.assert_allclose(*scores, rtol=1e-5)
