@@ -59,7 +59,7 @@ class QuantWrapper(BaseModel):
         label_focus: bool = False,
     ) -> None:
         super().__init__()
-        original = MODELS.build(detector).eval()
+        original = self._built(detector).eval()
         if float_checkpoint is not None:
             load_float_checkpoint(original, float_checkpoint)
         original.requires_grad_(False)
@@ -95,6 +95,17 @@ class QuantWrapper(BaseModel):
         self.kept_outputs: dict[str, Tensor] | None = None
         self.present_errors: dict[str, Tensor] = {}
         self.predicts_in_float = False
+
+    @staticmethod
+    def _built(detector: dict) -> BaseModel:
+        try:
+            return MODELS.build(detector)
+        except KeyError as error:
+            if "registry" not in str(error):
+                raise
+            raise UserError(
+                f"{detector['type']} is not registered; name the module that it is in in custom_imports"
+            ) from error
 
     @staticmethod
     def _adapter_of(detector: BaseModel, settings: dict | None) -> Adapter:

@@ -42,15 +42,13 @@ def write_config(folder: Path, roads: Path, name: str, **changes) -> Path:
         test_dataloader=dict(**loader, dataset=dataset),
         val_cfg=dict(),
         test_cfg=dict(),
-        val_evaluator=METRICS.get(name, dict(type="mmsf.AgreementMetric")),
-        test_evaluator=METRICS.get(name, dict(type="mmsf.AgreementMetric")),
+        val_evaluator=METRICS.get(name, dict(type="mmsf.CULaneMetric")),
+        test_evaluator=METRICS.get(name, dict(type="mmsf.CULaneMetric")),
         calibration_dataloader=dict(
             **loader,
             dataset=dict(type="mmsf.CalibrationDataset", calibration_root=str(roads / "train"), count=6, pipeline=pipeline),
         ),
     )
-    if name == "queries":
-        config["val_evaluator"] = config["test_evaluator"] = dict(type="mmsf.CULaneMetric")
     config.update(changes)
     path = folder / f"{name}.py"
     Config(config).dump(path)
@@ -138,6 +136,13 @@ def test_a_wrong_path_ends_with_one_line_and_status_2(roads, tmp_path):
 def test_an_unknown_setting_of_the_adapter_ends_with_one_line_and_status_2(roads, tmp_path):
     adapter = dict(type="mmsf.ConfiguredAdapter", confidence=dict(lane="logits.-1"), semantics=dict(curve="curves.-1"))
     assert "confidence" in refused(write_config(tmp_path, roads, "queries", adapter=adapter))
+
+
+def test_a_module_that_is_not_imported_ends_with_one_line_and_status_2(roads, tmp_path):
+    imports = dict(imports=["mmsf"], allow_failed_imports=False)
+    line = refused(write_config(tmp_path, roads, "queries", custom_imports=imports))
+    assert "Queries is not registered" in line
+    assert "custom_imports" in line
 
 
 def test_a_detector_without_an_adapter_is_told_what_is_missing(roads, tmp_path):
