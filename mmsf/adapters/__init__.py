@@ -4,6 +4,7 @@ from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.adapters.bezier import BezierAdapter
 from mmsf.adapters.clr import CLRerNetAdapter, CLRNetAdapter
 from mmsf.adapters.condlane import CondLaneAdapter
+from mmsf.adapters.configured import ConfiguredAdapter
 from mmsf.adapters.ganet import GANetAdapter
 from mmsf.adapters.laneatt import LaneATTAdapter
 from mmsf.adapters.lstr import LSTRAdapter
@@ -15,6 +16,7 @@ __all__ = [
     "CLRNetAdapter",
     "CLRerNetAdapter",
     "CondLaneAdapter",
+    "ConfiguredAdapter",
     "GANetAdapter",
     "HeadOutputs",
     "LSTRAdapter",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from mmsf.adapters.lane_forms import lanes_in
 from mmsf.lanes.lane import Lane
 
 # Height and width of the frame, CULane's, that lanes of many cameras are brought to where they are measured together.
@@ -37,12 +38,16 @@ class Adapter(ABC):
             Detectors take them as arguments, and then look at these places: so the heads of two models can be compared.
         compact: Large raw outputs of which float16 is kept while tuning: maps of logits or features, whose rounding to 11
             significant bits is far below what quantization does to them.
+        has_points: Whether `points` can be had; without them, no loss on lanes.
+        predicts_itself: Whether the detector's own ``predict`` is to be run and its predictions left as they are.
     """
 
     semantic_heads: tuple[str, ...] = ()
     channel_axis: int = -1
     places: tuple[str, ...] = ()
     compact: tuple[str, ...] = ()
+    has_points: bool = True
+    predicts_itself: bool = False
 
     def run(self, detector: nn.Module, images: Tensor, **places: Tensor) -> dict[str, Tensor]:
         """Raw outputs of a detector of another project, for `AdaptedDetector`.
@@ -62,12 +67,31 @@ class Adapter(ABC):
         """Samples with ``pred_instances`` as the family's own metric takes them; mmsf's own stay as they are."""
         return samples
 
+    def bind(self, detector: nn.Module, input_size: tuple[int, int]) -> None:  # noqa: B027  most families need none
+        """Get to know the float detector, before anything else is asked; nothing to do for a family known here.
+
+        Args:
+            detector: In eval mode.
+            input_size: Height and width of the network's input, pixels.
+        """
+
+    def by_name(self, outputs: object) -> dict[str, Tensor]:
+        """Raw outputs by name, from what the detector's ``forward(mode="tensor")`` returns: that itself."""
+        return outputs
+
+    def check_decoding(self, images: Tensor, samples: list) -> None:  # noqa: B027
+        """Make sure on a few preprocessed frames that `decode` gives what the detector predicts."""
+
+    def lanes_in(self, prediction: object, meta: dict) -> list[Lane]:
+        """The lanes of what a model predicted for an image of that metainfo."""
+        return lanes_in(prediction, meta)
+
     @abstractmethod
     def split(self, raw: dict[str, Tensor]) -> HeadOutputs:
         """Sort raw outputs into heads; differentiable, and nothing that decoding needs is lost.
 
         Args:
-            raw: What the detector's ``forward(mode="tensor")`` returns.
+            raw: What the detector's ``forward(mode="tensor")`` returns, by name.
 
         Returns:
             The heads.

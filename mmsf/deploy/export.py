@@ -58,7 +58,12 @@ def export(
     """
     if backend not in BACKENDS:
         raise UserError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    cfg = read_config(config)  # imports what the model may be made of
+    apply_options(cfg, options or {})
+    set_roots(cfg, data_root, None)
     model = read_quantized(weights)
+    if model.adapter.predicts_itself:
+        raise UserError(f"{weights} is decoded by its detector's own predict, which a file cannot hold; it is not exported")
     if model.quantized.profile.name != backend:
         raise UserError(
             f"{weights} was quantized in the profile {model.quantized.profile.name!r}, which {backend} does not run; "
@@ -74,9 +79,6 @@ def export(
         say(f"simulated: {', '.join(needs_simulation)} are held in 8-bit numbers")
     if checkpoint is not None:
         load_float_checkpoint(model.float_detector, checkpoint)
-    cfg = read_config(config)
-    apply_options(cfg, options or {})
-    set_roots(cfg, data_root, None)
     shown = read_frames(cfg, frames, model.data_preprocessor)
     with whole_or_absent(out) as temporary:
         dynamic = write_file(temporary, weights, backend, shown.images, bool(needs_simulation))

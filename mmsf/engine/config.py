@@ -92,8 +92,12 @@ def with_preset(float_config: str | Path, preset: str, bits: str, presets: Path)
             base = Path(folder) / "float.py"
             given.dump(base)
         path = Path(folder) / f"{Path(float_config).stem}_{name}.py"
-        path.write_text(f"_base_ = [{str(base)!r}, {str(known[name].resolve())!r}]\n{PTQ_LINES}")
+        own_adapter = not foreign and "adapter" in given
+        lines = PTQ_LINES + ("model.update(adapter=_base_.adapter)\n" if own_adapter else "")
+        path.write_text(f"_base_ = [{str(base)!r}, {str(known[name].resolve())!r}]\n{lines}")
         cfg = read_config(path)
+    for key in ("train_dataloader", "train_cfg", "optim_wrapper"):
+        cfg[key].pop("_delete_", None)  # stays where the float config has no such key
     if _is_type(cfg.train_cfg, "QATLoop"):
         _add_training(cfg, given, float_config)
     return cfg

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from mmsf.adapters.outputs import tensors_of
+
 
 def float_step(detector: nn.Module, images: Tensor) -> None:
     """Forward and backward of the float network: the yardstick of an iteration's cost. No gradient is left.
@@ -18,8 +20,8 @@ def float_step(detector: nn.Module, images: Tensor) -> None:
     parameters = list(detector.parameters())
     for parameter in parameters:
         parameter.requires_grad_(True)
-    raw = detector(images, mode="tensor")
-    sum(tensor.square().mean() for tensor in raw.values() if tensor.is_floating_point()).backward()
+    raw = tensors_of(detector(images, mode="tensor"))
+    sum(tensor.square().mean() for tensor in raw.values() if tensor.requires_grad).backward()
     for parameter in parameters:
         parameter.requires_grad_(False)
         parameter.grad = None

@@ -20,8 +20,8 @@ from mmsf.engine.config import read_config
 from mmsf.engine.weights import open_model
 from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
-from mmsf.models.detectors.base import LaneDetector
-from mmsf.registry import INFERENCERS, TRANSFORMS
+from mmsf.models.detectors.base import LaneDetector, as_instances
+from mmsf.registry import INFERENCERS, TASK_UTILS, TRANSFORMS
 from mmsf.visualization.overlay import PALETTE, draw_lanes
 
 Inputs = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
@@ -74,6 +74,7 @@ class LaneInferencer(BaseInferencer):
         show_progress: bool = True,
     ) -> None:
         cfg = read_config(model) if isinstance(model, (str, Path)) else model
+        self._configured = TASK_UTILS.build(cfg.adapter) if "adapter" in cfg else None
         super().__init__(cfg, weights, device, scope, show_progress)
 
     def __call__(
@@ -112,12 +113,21 @@ class LaneInferencer(BaseInferencer):
             begun = time.perf_counter()
             samples = self.forward(batch)
             milliseconds = 1000 * (time.perf_counter() - begun) / len(together)
+            samples = [self._with_lines(*pair) for pair in zip(samples, batch["data_samples"])]
             for frame, sample in zip(together, samples):
                 yield FoundLanes(frame, sample, milliseconds)
             if bar is not None:
                 bar.update(len(together))
         if bar is not None:
             bar.file.write("\n")
+
+    def _with_lines(self, predicted: Any, given: DetDataSample) -> DetDataSample:
+        """What the model predicted, as the frame's sample with ``lines``, whatever form a detector of one's own gives it."""
+        adapter = getattr(self.model, "adapter", None) or self._configured
+        if adapter is not None and adapter.predicts_itself:
+            given.pred_instances = as_instances(adapter.lanes_in(predicted, given.metainfo))
+            return given
+        return predicted
 
     def preprocess(self, inputs: Iterable[SourceFrame], batch_size: int = 1, **_: Any) -> Iterator[tuple[list, dict]]:
         """Frames that run together, and what the model takes for them."""

@@ -36,6 +36,7 @@ from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
 # A layer's input has thousands of values a frame: a few frames show its channels.
 EQUALISATION_FRAMES = 32
+CHECKED_FRAMES = 8
 
 Result = TypeVar("Result")
 
@@ -186,6 +187,7 @@ class PTQLoop(BaseLoop):
                 f"{get_world_size()} processes cannot share batches of {self.batch_size} frames; set "
                 "train_dataloader.batch_size to a multiple"
             )
+        self.check_decoding()
         self.evaluate("float")
         if not self.has_ranges:
             self.estimate_ranges()
@@ -201,6 +203,12 @@ class PTQLoop(BaseLoop):
                     results["quantized"] = results["calibrated"]
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def check_decoding(self) -> None:
+        """Let the adapter make sure that it decodes as the detector predicts, before hours are spent."""
+        index = list(range(0, len(self.frames), -(-len(self.frames) // CHECKED_FRAMES)))
+        batch = self.preprocess(self.frames.batch(index))
+        self.model.adapter.check_decoding(batch["inputs"], batch["data_samples"])
 
     def tune_from_ranges(self) -> None:
         """Float outputs, curves and tuning of the calibrated model."""

@@ -115,6 +115,7 @@ class SensitivityLoop(PTQLoop):
         with self.timed("loading"):
             self.frames = CalibrationFrames.collect(self.dataloader, self.memory)
             self.model.adapter.complete(self.frames.samples)
+        self.check_decoding()
         self.evaluate("float")
         self.estimate_ranges()
         self.evaluate("calibrated")

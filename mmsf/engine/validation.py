@@ -1,6 +1,7 @@
 """The Runner's validation, and what it leaves behind besides metrics."""
 
 from mmengine.evaluator import Evaluator
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmsf.engine.recorder import LaneRecorder
@@ -17,7 +18,8 @@ def validate(runner: Runner, lanes: dict[str, dict]) -> tuple[dict[str, float], 
         The metrics; and of the first metric that has scores of single frames ``columns``, ``frames`` (names) and ``scores``
         (a row a frame), else None.
     """
-    recorder = LaneRecorder(lanes)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    recorder = LaneRecorder(lanes, model.adapter)
     evaluator: Evaluator = runner.val_loop.evaluator
     evaluator.metrics.append(recorder)
     try:

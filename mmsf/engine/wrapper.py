@@ -1,6 +1,7 @@
 """The model that MMEngine's runner tunes: a float detector and its quantized copy."""
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
@@ -8,10 +9,11 @@ from mmsf.adapters.base import Adapter, HeadOutputs
 from mmsf.adapters.errors import head_errors
 from mmsf.adapters.finite import require_finite
 from mmsf.adapters.labels import MASK, LabelFocusAdapter
-from mmsf.errors import make
+from mmsf.errors import UserError, make
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.models.detectors.base import with_lanes
 from mmsf.quantization import QuantizationSettings, QuantizedNetwork
+from mmsf.reconstruction import DecodedLaneLoss
 from mmsf.registry import MODELS, TASK_UTILS
 
 
@@ -60,28 +62,62 @@ class QuantWrapper(BaseModel):
         trust_checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        original = MODELS.build(detector).eval()
+        original = self._built(detector).eval()
         if float_checkpoint is not None:
             load_float_checkpoint(original, float_checkpoint, trust_checkpoint)
         original.requires_grad_(False)
         # Past nn.Module's bookkeeping: the original is neither saved nor optimized.
         self.__dict__["float_detector"] = original
         self.data_preprocessor = original.data_preprocessor
-        self.adapter: Adapter = original.adapter if adapter is None else TASK_UTILS.build(adapter)
+        self.adapter: Adapter = self._adapter_of(original, adapter)
+        self.adapter.bind(original, tuple(input_size))
         self.label_focus = label_focus
         if label_focus:
+            if self.adapter.predicts_itself:
+                raise UserError(
+                    "label_focus needs a detector of mmsf: which of the heads' places are lanes is its loss's rule"
+                )
             self.adapter = LabelFocusAdapter(self.adapter)
         self.input_size = tuple(input_size)
         example = torch.zeros(1, 3, *input_size)
         settings = make(QuantizationSettings, quantizer, "model.quantizer")
-        self.quantized = QuantizedNetwork(original, lambda network: network(example, mode="tensor"), settings)
+        self.quantized = QuantizedNetwork(
+            original, lambda network: self.adapter.by_name(network(example, mode="tensor")), settings
+        )
         # The copy has a preprocessor of its own; one is enough.
         self.quantized.network.data_preprocessor = nn.Identity()
         self.loss_function = None if loss is None else MODELS.build(loss)
+        if isinstance(self.loss_function, DecodedLaneLoss) and not self.adapter.has_points:
+            print_log(
+                f"{type(self.adapter).__name__} cannot differentiate lanes: Eq. 6 takes DecodedLaneLoss's place", "current"
+            )
         self.register_buffer("head_weights", torch.ones(len(self.adapter.semantic_heads)))
         self.kept_outputs: dict[str, Tensor] | None = None
         self.present_errors: dict[str, Tensor] = {}
         self.predicts_in_float = False
+
+    @staticmethod
+    def _built(detector: dict) -> BaseModel:
+        try:
+            return MODELS.build(detector)
+        except KeyError as error:
+            if "registry" not in str(error):
+                raise
+            raise UserError(
+                f"{detector['type']} is not registered; name the module that it is in in custom_imports"
+            ) from error
+
+    @staticmethod
+    def _adapter_of(detector: BaseModel, settings: dict | None) -> Adapter:
+        if settings is None and not isinstance(getattr(detector, "adapter", None), Adapter):
+            raise UserError(
+                f"mmsf knows no heads of {type(detector).__name__}; set adapter=dict(type='mmsf.ConfiguredAdapter', "
+                "...) in the config, see docs/quantize_your_own_detector.md"
+            )
+        try:
+            return detector.adapter if settings is None else TASK_UTILS.build(settings)
+        except TypeError as error:
+            raise UserError(f"adapter: {error}") from error
 
     def init_weights(self) -> None:
         """Nothing: the weights are the float detector's."""
@@ -101,7 +137,7 @@ class QuantWrapper(BaseModel):
             UserError: They are NaN or infinite; it names the layer.
         """
         with torch.no_grad():
-            raw = self.float_detector(images, mode="tensor")
+            raw = self.adapter.by_name(self.float_detector(images, mode="tensor"))
         require_finite(raw, self.float_detector, lambda: self.float_detector(images, mode="tensor"))
         return raw
 
@@ -120,7 +156,7 @@ class QuantWrapper(BaseModel):
         """
         places = {} if compared_to is None else {name: compared_to[name] for name in self.adapter.places}
         with self.quantized.running():
-            return self.quantized.network(images, mode="tensor", **places)
+            return self.adapter.by_name(self.quantized.network(images, mode="tensor", **places))
 
     def kept_raw(self, index: list[int], device: torch.device | None = None) -> dict[str, Tensor]:
         """Kept raw outputs of the float detector for calibration frames, on the model's device or another."""
@@ -143,6 +179,11 @@ class QuantWrapper(BaseModel):
         """
         if mode == "tensor":
             return self.quantized_raw(inputs)
+        if mode == "predict" and self.adapter.predicts_itself:
+            if self.predicts_in_float:
+                return self.float_detector(inputs, data_samples, mode="predict")
+            with self.quantized.running():
+                return self.quantized.network(inputs, data_samples, mode="predict")
         if mode == "predict":
             raw = self.float_raw(inputs) if self.predicts_in_float else self.quantized_raw(inputs)
             return with_lanes(self.adapter, raw, data_samples)

@@ -13,7 +13,8 @@ from mmsf.registry import MODELS
 class DecodedLaneLoss(SelectiveFocusLoss):
     """Distance of the decoded lanes, weighted by confidence, plus Eq. 6's confidence term and a share of its semantic one.
 
-    Errors that cancel in the lane cost nothing here; a loss on heads cannot see that.
+    Errors that cancel in the lane cost nothing here; a loss on heads cannot see that. With an adapter that has no points it
+    is `SelectiveFocusLoss`.
 
     Args:
         lane_weight: Weight of the lanes' distance.
@@ -55,6 +56,8 @@ class DecodedLaneLoss(SelectiveFocusLoss):
     def forward(self, adapter: Adapter, target: HeadOutputs, output: HeadOutputs, head_weights: Tensor) -> dict[str, Tensor]:
         """Losses by name, as `SelectiveFocusLoss.forward`, and ``loss_lanes``."""
         losses = super().forward(adapter, target, output, head_weights)
+        if not adapter.has_points:
+            return losses
         for name in adapter.semantic_heads:
             losses[f"loss_{name}"] = self.semantic_weight * losses[f"loss_{name}"]
         losses["loss_lanes"] = self.lane_weight * self.lane_error(adapter, target, output)

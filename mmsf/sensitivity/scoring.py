@@ -22,7 +22,7 @@ class LaneScorer:
     def __init__(self, adapter: Adapter, heads: HeadOutputs, metas: list[dict], rule: DistortionRule) -> None:
         self.adapter, self.rule = adapter, rule
         # All frames are decoded as if they had one size, so that one score compares frames of many cameras.
-        self.metas = [{**meta, "ori_shape": FRAME} for meta in metas]
+        self.metas = [{**meta, "ori_shape": FRAME, "own_shape": meta["ori_shape"]} for meta in metas]
         self.rows = row_grid(FRAME[0])
         self.reference = frames_to_rows(adapter.decode(heads, self.metas), self.rows)
 
