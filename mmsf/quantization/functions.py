@@ -157,5 +157,4 @@ class QuantizedCall(nn.Module):
     def forward(self, operands: list[Tensor]) -> list[Tensor]:
         if not self.enabled:
             return operands
-        with torch._C.DisableTorchFunction():
-            return [quantizer(operand) for quantizer, operand in zip(self.operands, operands)]
+        return [quantizer(operand) for quantizer, operand in zip(self.operands, operands)]

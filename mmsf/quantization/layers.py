@@ -131,11 +131,6 @@ class QuantizedLayer(nn.Module):
         return self.operation(self.layer, weight, self.layer.bias, x, *rest)
 
     def forward(self, x: Tensor, *rest) -> Tensor:
-        # What happens inside is no one's business: `QuantizedFunctions` need not look at every call.
-        with torch._C.DisableTorchFunction():
-            return self._run(x, *rest)
-
-    def _run(self, x: Tensor, *rest) -> Tensor:
         if self.input_quantizer is not None:
             if self.input_quantizer.only_scale_is_tuned(x):
                 return self._without_input_gradient(x, *rest)
@@ -143,7 +138,7 @@ class QuantizedLayer(nn.Module):
         return self.operation(self.layer, self.quantized_weight(), self.quantized_bias(), x, *rest)
 
     def _without_input_gradient(self, x: Tensor, *rest) -> Tensor:
-        """`_run` where the gradient of the input is good for nothing but the input's scale, as in the first layer.
+        """`forward` where the gradient of the input is good for nothing but the input's scale, as in the first layer.
 
         Layers are linear: instead of the gradient of the whole input, which a convolution of three channels takes long
         for, the derivative by the scale is carried forwards, through the layer.
