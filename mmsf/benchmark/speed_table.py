@@ -20,9 +20,9 @@ def speed_table(content: dict) -> str:
     detectors = content["detectors"]
     parts = [
         "# What tuning costs",
-        f"W4A4, batches of {content['batch']}, {content['threads']} thread(s), {content['device']}, {content['clock']}; medians "
-        f"of {content['rounds']} interleaved rounds. One unit is a plain float forward and backward pass of the same network "
-        "and batch.",
+        f"W4A4, batches of {content['batch']}, {content['threads']} thread(s), {content['device']}, {content['clock']}; "
+        f"medians of {content['rounds']} interleaved rounds. One unit is a plain float forward and backward pass of the "
+        "same network and batch.",
     ]
     timed = {name: found["iteration"] for name, found in detectors.items() if "iteration" in found}
     for preset in dict.fromkeys(preset for own in timed.values() for preset in own):
