@@ -1,7 +1,30 @@
-"""Fake quantization as fused autograd functions that keep only what their gradients need."""
+"""Fake quantization as fused autograd functions that keep nothing but what the layers around keep anyway.
+
+On a processor, PyTorch makes, multiplies by and chooses with a mask of booleans several times more slowly than it computes
+with numbers, and so it clamps to limits that are tensors. Hence the gradient's mask is not kept but told from the input a
+second time, and all of it is arithmetic on numbers (docs/speed.md).
+"""
 
 import torch
 from torch import Tensor
+
+
+def _on_grid(x: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The integers that ``x`` is rounded to, as floats, limits included."""
+    return _clamped(torch.div(x, scale).round_(), low, high)
+
+
+def _clamped(rounded: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """``rounded``, changed in place, between its limits."""
+    torch.maximum(rounded, low, out=rounded)
+    return torch.minimum(rounded, high, out=rounded)
+
+
+def _inside(gradient: Tensor, x: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """``gradient`` where ``x`` is rounded to an integer between the limits, and 0 elsewhere."""
+    beyond = torch.div(x, scale).round_()
+    beyond.sub_(_clamped(beyond.clone(), low, high))  # exactly 0 inside, at least 1 outside
+    return torch.ops.aten.hardtanh_backward(gradient, beyond, -0.5, 0.5)
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -9,15 +32,12 @@ class _FakeQuantize(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        rounded = torch.div(x, scale).round_()
-        clamped = torch.clamp(rounded, low, high)
-        ctx.save_for_backward(clamped.eq(rounded))
-        return clamped.mul_(scale)
+        ctx.save_for_backward(x, scale, low, high)
+        return _on_grid(x, scale, low, high).mul_(scale)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        (inside,) = ctx.saved_tensors
-        return gradient * inside, None, None, None
+        return _inside(gradient, *ctx.saved_tensors), None, None, None
 
 
 # A step too far must not turn the grid over. Folded batch norms leave weights of 1e-8, whose scales are far below.
@@ -28,29 +48,40 @@ class _FakeQuantizeLearned(torch.autograd.Function):
     """Learned scale, and learned zero point where one is given: LSQ (Esser et al. 2019, Eq. 3), LSQ+ (Bhalgat et al. 2020).
 
     With ``y = s * (clamp(round(x / s) + z, qmin, qmax) - z)``, dy / ds is ``(y - x) / s`` inside the grid and ``y / s``
-    outside; dy / dz is 0 inside and ``-s`` outside. Both are divided by sqrt(N * Qp). Nothing is kept but input, output and
-    a mask, and the layers around keep the first two anyway.
+    outside; dy / dz is 0 inside and ``-s`` outside. Both are divided by sqrt(N * Qp). Nothing is kept but input and output.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor, low: Tensor, high: Tensor, largest: int, zero_point: Tensor | None) -> Tensor:
-        rounded = torch.div(x, scale).round_()
-        y = torch.clamp(rounded, low, high)
-        inside = y.eq(rounded)
-        y.mul_(scale)
-        ctx.save_for_backward(x, y, inside, scale)
-        ctx.gradient_scale = (x.numel() / scale.numel() * largest) ** -0.5
+        y = _on_grid(x, scale, low, high).mul_(scale)
+        ctx.save_for_backward(x, y, scale, low, high)
+        ctx.gradient_scale = _gradient_scale(x, scale, largest)
         return y
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        x, y, inside, scale = ctx.saved_tensors
-        passed = gradient * inside
+        x, y, scale, low, high = ctx.saved_tensors
+        passed = _inside(gradient, x, scale, low, high)
         slope = _sum_of_products(gradient, y, scale) - _sum_of_products(passed, x, scale)
         offset = None
         if ctx.needs_input_grad[5]:
             offset = (gradient - passed).sum_to_size(scale.shape) * -scale * ctx.gradient_scale
         return passed, slope / scale * ctx.gradient_scale, None, None, None, offset
+
+
+class _WithScaleGradient(torch.autograd.Function):
+    """``y`` unchanged, of which ``slope`` is the derivative by the scale."""
+
+    @staticmethod
+    def forward(ctx, y: Tensor, scale: Tensor, slope: Tensor, gradient_scale: float) -> Tensor:
+        ctx.save_for_backward(slope)
+        ctx.gradient_scale, ctx.shape = gradient_scale, scale.shape
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        (slope,) = ctx.saved_tensors
+        return gradient, (gradient * slope).sum().view(ctx.shape) * ctx.gradient_scale, None, None
 
 
 class _RoundWithin(torch.autograd.Function):
@@ -73,6 +104,10 @@ class _RoundWithin(torch.autograd.Function):
         return gradient.masked_fill(outwards, 0.0), None, None
 
 
+def _gradient_scale(x: Tensor, scale: Tensor, largest: int) -> float:
+    return (x.numel() / scale.numel() * largest) ** -0.5
+
+
 def _sum_of_products(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
     """Sum of ``a * b`` over all elements that share a scale, in the shape of ``scale``."""
     if scale.numel() == 1:
@@ -93,7 +128,7 @@ def fake_quantize(x: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor
         Shape of ``x``; the gradient is 1 inside the grid and 0 outside.
     """
     if not (torch.is_grad_enabled() and x.requires_grad):
-        return torch.div(x, scale).round_().clamp_(low, high).mul_(scale)
+        return _on_grid(x, scale, low, high).mul_(scale)
     return _FakeQuantize.apply(x, scale, low, high)
 
 
@@ -114,6 +149,34 @@ def fake_quantize_learned(
         zero_point: Shape of ``scale``, the one in ``low`` and ``high``; None where it is not learned.
     """
     return _FakeQuantizeLearned.apply(x, scale.clamp(min=SMALLEST_SCALE), low, high, largest, zero_point)
+
+
+@torch.no_grad()
+def learned_slope(x: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """What `fake_quantize_learned` makes of ``x``, and its derivative by the scale, both in the shape of ``x``.
+
+    Args:
+        x: Any shape, float.
+        scale: One for all of ``x``.
+        low: Smallest integer minus the zero point.
+        high: Largest integer minus the zero point.
+    """
+    scale = scale.clamp(min=SMALLEST_SCALE)
+    integers = _on_grid(x, scale, low, high)
+    return integers * scale, integers - _inside(x, x, scale, low, high) / scale
+
+
+def with_scale_gradient(y: Tensor, scale: Tensor, slope: Tensor, x: Tensor, largest: int) -> Tensor:
+    """``y``, with the gradient that `fake_quantize_learned` has for the scale.
+
+    Args:
+        y: What a layer makes of the quantized ``x``; linear in it but for a constant.
+        scale: One for all of ``x``.
+        slope: What the layer, without the constant, makes of the slope of `learned_slope`; shape of ``y``.
+        x: The layer's input.
+        largest: As `fake_quantize_learned`.
+    """
+    return _WithScaleGradient.apply(y, scale, slope, _gradient_scale(x, scale, largest))
 
 
 def round_within(z: Tensor, low: int, high: int) -> Tensor:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsf.quantization.functional import fake_quantize
+from mmsf.quantization.functional import fake_quantize, learned_slope, with_scale_gradient
 from mmsf.quantization.quantizer import Quantizer
 
 # The largest integers of 32 bits that float32 holds.
@@ -120,7 +121,10 @@ class QuantizedLayer(nn.Module):
         exact = self.integer_bias and all(
             q.enabled and q.observer is None for q in (self.weight_quantizer, self.input_quantizer)
         )
-        return fake_quantize(self.layer.bias, self.bias_scale(), *BIAS_LIMITS) if exact else self.layer.bias
+        if not exact:
+            return self.layer.bias
+        scale = self.bias_scale()
+        return fake_quantize(self.layer.bias, scale, *(scale.new_full((), limit) for limit in BIAS_LIMITS))
 
     def float_output(self, weight: Tensor, x: Tensor, *rest) -> Tensor:
         """The layer's output with ``weight`` in place of its own and nothing quantized."""
@@ -128,5 +132,20 @@ class QuantizedLayer(nn.Module):
 
     def forward(self, x: Tensor, *rest) -> Tensor:
         if self.input_quantizer is not None:
+            if self.input_quantizer.only_scale_is_tuned(x):
+                return self._without_input_gradient(x, *rest)
             x = self.input_quantizer(x)
         return self.operation(self.layer, self.quantized_weight(), self.quantized_bias(), x, *rest)
+
+    def _without_input_gradient(self, x: Tensor, *rest) -> Tensor:
+        """`forward` where the gradient of the input is good for nothing but the input's scale, as in the first layer.
+
+        Layers are linear: instead of the gradient of the whole input, which a convolution of three channels takes long
+        for, the derivative by the scale is carried forwards, through the layer.
+        """
+        quantizer, weight = self.input_quantizer, self.quantized_weight()
+        quantized, slope = learned_slope(x, *quantizer.grid_for(x))
+        y = self.operation(self.layer, weight, self.quantized_bias(), quantized, *rest)
+        with torch.no_grad():
+            slope = self.operation(self.layer, weight, None, slope, *rest)
+        return with_scale_gradient(y, quantizer.scale, slope, x, quantizer.settings.integer_range[1])

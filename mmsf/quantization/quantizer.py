@@ -166,6 +166,12 @@ class Quantizer(nn.Module):
             y = fake_quantize(x, *grid)
         return y if self.dropping is None else self.dropping(y, x)
 
+    def only_scale_is_tuned(self, x: Tensor) -> bool:
+        """Whether, of all that `forward` makes of ``x``, the scale alone, one for all of it, asks for a gradient now."""
+        plain = self.enabled and self.observer is None and self.rounding is None and self.dropping is None
+        learned = self.settings.learn_scale and not self.settings.learn_offset and not self.settings.per_channel
+        return plain and learned and torch.is_grad_enabled() and self.scale.requires_grad and not x.requires_grad
+
     def extra_repr(self) -> str:
         s = self.settings
         kind = "symmetric" if s.symmetric else "affine"

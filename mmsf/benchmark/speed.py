@@ -1,0 +1,119 @@
+"""`tools/benchmark.py speed`: what tuning costs, detector by detector, in plain float steps."""
+
+import json
+import platform
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from mmsf.benchmark.grid import Detector
+from mmsf.benchmark.speed_iteration import PRESETS, measure_iteration
+from mmsf.benchmark.speed_memory import measure_memory
+from mmsf.benchmark.speed_metric import measure_metric
+from mmsf.benchmark.speed_rival import measure_rival
+from mmsf.benchmark.speed_setup import BATCH, FRAMES, Setting, clock_of, write_frames
+from mmsf.benchmark.speed_table import regressions, speed_table
+from mmsf.errors import UserError
+from mmsf.files import whole_or_absent
+
+PARTS = ("iteration", "memory", "rival", "metric")
+
+
+def benchmark_speed(
+    detectors: Sequence[Detector],
+    out: str | Path,
+    presets: Path,
+    rounds: int,
+    threads: int,
+    parts: Sequence[str],
+    say: Callable[[str], None],
+) -> dict:
+    """Measure, and write ``speed.json`` and ``speed.md``.
+
+    Args:
+        detectors: The detectors.
+        out: Where the tables go.
+        presets: Folder of the presets.
+        rounds: How often each variant runs.
+        threads: Of PyTorch.
+        parts: Of `PARTS`; the rival needs the iteration.
+        say: Takes a line for the user.
+
+    Returns:
+        What ``speed.json`` holds.
+
+    Raises:
+        UserError: The rival alone was asked for.
+    """
+    if "rival" in parts and "iteration" not in parts:
+        raise UserError("the rival is compared with an iteration; give --parts iteration rival")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            setting = Setting(Path(folder), presets.resolve(), rounds, threads)
+            write_frames(setting)
+            found = {detector.name: _measure(detector, parts, setting, say) for detector in detectors}
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        content = {
+            "threads": threads,
+            "rounds": rounds,
+            "clock": clock_of(setting, device)[0],
+            "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
+            "batch": BATCH,
+            "frames": FRAMES,
+            "versions": {"torch": version("torch")},
+            "detectors": found,
+        }
+        if "metric" in parts:
+            say("CULane's metric ...")
+            content["metric"] = measure_metric()
+    finally:
+        torch.set_num_threads(before)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = speed_table(content)
+    with whole_or_absent(folder / "speed.json") as path:
+        path.write_text(json.dumps(content, indent=1) + "\n")
+    with whole_or_absent(folder / "speed.md") as path:
+        path.write_text(table)
+    say(f"{table}\nresults in {folder}")
+    return content
+
+
+def _measure(detector: Detector, parts: Sequence[str], setting: Setting, say: Callable[[str], None]) -> dict:
+    found: dict = {}
+    if "iteration" in parts:
+        say(f"{detector.name}: iteration ...")
+        found["iteration"] = measure_iteration(detector, setting)
+    if "memory" in parts:
+        say(f"{detector.name}: memory ...")
+        found["memory"] = measure_memory(detector, PRESETS, setting)
+    if "rival" in parts:
+        say(f"{detector.name}: QDrop ...")
+        found["rival"] = measure_rival(detector, found["iteration"], setting)
+    return found
+
+
+def compare_speed(content: dict, against: str | Path, say: Callable[[str], None]) -> bool:
+    """Tell of every ratio that is more than 20 % worse than in a stored table.
+
+    Returns:
+        Whether there is one.
+
+    Raises:
+        UserError: The table cannot be read.
+    """
+    try:
+        stored = json.loads(Path(against).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{against} cannot be read: {error}") from error
+    worse = regressions(content, stored)
+    for line in worse:
+        say(f"slower than {against}: {line}")
+    if not worse:
+        say(f"no ratio is more than 20 % worse than in {against}")
+    return bool(worse)
