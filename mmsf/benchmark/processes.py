@@ -55,12 +55,12 @@ def table(runs: Sequence[Run]) -> str:
         summary = run.read("summary.json")
         seconds = summary["seconds"]
         rate = summary["iterations"] * summary["batch_size"] / seconds["tuning"] if "tuning" in seconds else None
-        first.setdefault(run.cell, rate)
+        first.setdefault(run.cell.title, rate)
         cells = [
             run.cell.title,
             str(run.processes),
             "–" if rate is None else f"{rate:.2f}",
-            "–" if rate is None else f"{rate / first[run.cell]:.2f}",
+            "–" if rate is None else f"{rate / first[run.cell.title]:.2f}",
             f"{sum(seconds.get(phase, 0.0) for phase in _BEFORE):.1f}",
             f"{summary['peak_memory_mb']:.0f}",
             f"{f1_of(summary['quantized']):.4f}",
