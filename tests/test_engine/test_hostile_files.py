@@ -12,6 +12,7 @@ from mmengine.config import Config
 from test_engine.runs import CHECKPOINT, CONFIG, FLOAT_CONFIG
 
 from mmsf.engine.config_text import parse_config
+from mmsf.engine.ptq import ptq_config
 from mmsf.engine.quantized_file import is_quantized, model_config, read_quantized, write_quantized
 from mmsf.engine.storage import newest_checkpoint
 from mmsf.errors import UserError
@@ -94,6 +95,17 @@ def test_the_flag_of_the_command_line_says_what_it_risks_and_reads_the_file(comm
     status, _, errors = command("convert_checkpoint", hostile, *options)
     assert (status, done.exists()) == (0, True), errors
     assert set(read_checkpoint(tmp_path / "clean.pth").state) == set(read_checkpoint(CHECKPOINT).state)
+
+
+def test_quantization_takes_a_file_that_is_trusted_and_does_not_pass_the_trust_on(hostile, done, tmp_path):
+    cfg = ptq_config(CONFIG, checkpoint=str(hostile))
+    with pytest.raises(UserError, match="weights alone"):
+        MODELS.build(cfg.model)
+    assert not done.exists()
+    cfg = ptq_config(CONFIG, checkpoint=str(hostile), trust_checkpoint=True)
+    write_quantized(tmp_path / "quantized.pth", MODELS.build(cfg.model), cfg)
+    assert done.exists()
+    assert "trust_checkpoint" not in model_config(tmp_path / "quantized.pth")
 
 
 @pytest.fixture(scope="module")
