@@ -17,7 +17,7 @@ class FollowedCall:
     """One function call, all its runs together.
 
     Attributes:
-        operands: How many tensors go in.
+        operands: How many tensors go in, at most.
         from_layers: Of each, whether it comes from layers; of the last run.
         straight: Of each, whether it is a layer's own output (a folded batch norm counts as the layer's).
         multiply_accumulates: Of a matrix product; else 0.
@@ -99,7 +99,10 @@ class _Watcher(TorchFunctionMode):
 
     def _add_call(self, key: str, operands: list[Tensor], out: Tensor) -> None:
         self.kept.extend(operands)
-        call = self.followed.calls.setdefault(key, FollowedCall(len(operands), [], [], reads=[set() for _ in operands]))
+        call = self.followed.calls.setdefault(key, FollowedCall(0, [], [], reads=[]))
+        # A module that is called again may join more tensors than before.
+        call.operands = max(call.operands, len(operands))
+        call.reads += [set() for _ in operands[len(call.reads) :]]
         call.from_layers = [bool(self.origins.get(id(t))) for t in operands]
         call.straight = [id(t) in self.straight for t in operands]
         if ":matmul" in key and operands:

@@ -145,3 +145,39 @@ def test_correction_sees_quantized_layer_inputs_also_where_their_quantizer_serve
     layers: dict[str, QuantizedLayer] = dict(quantized.layer_quantizers())
     assert all((layers[name].bias - bias).abs().max() > 1e-4 for name, bias in before.items())
     assert all(call.enabled for call in quantized.calls)
+
+
+class Gathers(nn.Module):
+    """A module that is called again and again, and joins one more tensor each time."""
+
+    class Gather(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.outs = nn.ModuleList(nn.Conv2d(8 * (n + 1), 4, 1) for n in range(3))
+
+        def forward(self, found: list[Tensor]) -> Tensor:
+            return self.outs[len(found) - 1](torch.cat(found, 1))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stems = nn.ModuleList(nn.Conv2d(3, 8, 3) for _ in range(3))
+        self.gather = Gathers.Gather()
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        found = [stem(images) for stem in self.stems]
+        return {f"out{n}": self.gather(found[: n + 1]) for n in range(3)}
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_a_shared_module_may_join_more_tensors_in_a_later_call(profile):
+    torch.manual_seed(0)
+    network, images = Gathers().eval(), toy_images()
+    quantized = QuantizedNetwork(network, lambda m: m(images), QuantizationSettings("w8a8", profile=profile))
+    with torch.no_grad(), quantized.observing() as histograms, quantized.running():
+        exact = quantized.network(images)
+    quantized.set_ranges(histograms, MinMaxRange(), MinMaxRange())
+    with torch.no_grad(), quantized.running():
+        found = quantized.network(images)
+    assert quantized.call_names == (["gather:concatenation0"] if profile in ("onnxruntime", "tensorrt") else [])
+    for name, value in exact.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=0.05)
