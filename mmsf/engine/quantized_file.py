@@ -7,7 +7,6 @@ from mmengine.config import Config, ConfigDict
 from mmsf.engine.config_text import parse_config, require_registered
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
-from mmsf.models.detectors import AdaptedDetector
 from mmsf.registry import MODELS
 from mmsf.safe_globals import load, save
 from mmsf.version import __version__
@@ -28,12 +27,9 @@ def write_quantized(path: str | Path, model: QuantWrapper, cfg: Config) -> None:
     bit_plan = {name: bits.as_list() for name, bits in model.quantized.bits.items()}
     # The bits may have been decided in the run, which the config does not know.
     description["quantizer"] = {**description["quantizer"], "overrides": bit_plan}
-    content = dict(model=description)
-    if isinstance(model.float_detector, AdaptedDetector) and cfg.get("custom_imports") is not None:
-        content["custom_imports"] = cfg.custom_imports.to_dict()  # where another project's classes are
     meta = {
         _MARK: __version__,
-        "model": Config(content).pretty_text,
+        "model": Config(dict(model=description)).pretty_text,
         "profile": model.quantized.profile.name,
         "bit_plan": bit_plan,
     }
