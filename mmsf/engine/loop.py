@@ -2,47 +2,37 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
-from mmsf.adapters.base import HeadOutputs
-from mmsf.adapters.errors import head_errors
-from mmsf.adapters.finite import broken_network, require_finite
 from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost, float_step
+from mmsf.engine.float_outputs import FloatOutputs
 from mmsf.engine.loop_state import LoopState, state_of, take_up
-from mmsf.engine.processes import of_first, shared_out
-from mmsf.engine.progress import with_progress
-from mmsf.engine.relative_rates import settle_shares
+from mmsf.engine.range_phase import RangePhase
 from mmsf.engine.storage import WHOLE_OR_ABSENT
 from mmsf.engine.validation import validate
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError, make
 from mmsf.lanes.distortion import DistortionRule
-from mmsf.quantization import RangeEstimator, correcting_weights, equalise
-from mmsf.quantization.histogram import BrokenActivationError, GrowingHistogram
-from mmsf.reconstruction import TensorMemory, put_frames
+from mmsf.quantization import RangeEstimator
+from mmsf.reconstruction import TensorMemory
 from mmsf.registry import LOOPS, TASK_UTILS
-from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
+from mmsf.sensitivity import CurveSettings, NoiseScoreCurve
 
-# A layer's input has thousands of values a frame: a few frames show its channels.
-EQUALISATION_FRAMES = 32
 CHECKED_FRAMES = 8
-
-Result = TypeVar("Result")
+CHECK_INTERVAL = 50  # iterations
 
 
 @LOOPS.register_module()
-class PTQLoop(BaseLoop):
+class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
     """Ranges, float outputs, curves, tuning, and the Runner's validation for the float, calibrated and quantized model.
 
     Several processes (MMEngine's launchers) share calibration frames and tuning batches; ranges, curves and selection come
@@ -225,158 +215,6 @@ class PTQLoop(BaseLoop):
             self.save("curves.pth")
         self.tune()
 
-    def estimate_ranges(self) -> None:
-        """One float pass over the calibration frames, then every range."""
-        if self.equalisation:
-            with self.timed("equalisation"):
-                self.equalise()
-        with self.timed("ranges"):
-            histograms = self.observe()
-            self.model.quantized.set_ranges(histograms, self.weight_range, self.activation_range)
-        if self.bit_planner is not None:
-            with self.timed("bit plan"):
-                self.bit_planner.plan(self, histograms)
-        if self.weight_correction:
-            with self.timed("ranges"), torch.no_grad(), correcting_weights(self.model.quantized):
-                for part in with_progress(self.frames.parts(), len(self.frames.parts()), "correction"):
-                    self.model.quantized_raw(self.images(part))
-        self._follow_first()
-        settle_shares(self.runner.optim_wrapper.optimizer)
-        self.has_ranges = True
-
-    def _follow_first(self) -> None:
-        """Take over the network of the first process: on GPUs the last bits of sums may differ."""
-        if get_world_size() > 1:
-            network = self.model.quantized
-            state = {name: value.cpu() for name, value in network.state_dict().items()}
-            bits, state = of_first(lambda: (network.bits, state))
-            network.set_bits(bits)
-            network.load_state_dict(state)
-
-    def equalise(self) -> None:
-        """Rescale channels between layers, as some of the calibration frames suggest."""
-        parts = self.frames.parts(list(range(min(EQUALISATION_FRAMES, len(self.frames)))))
-
-        def run() -> list[dict[str, torch.Tensor]]:
-            return [self.model.quantized_raw(self.images(part)) for part in parts]
-
-        weight_range = None if self._max_iters else self.weight_range  # None: tuning mends the weights
-        shares = equalise(self.model.quantized, run, weight_range, self.activation_range)
-        moved = ", ".join(f"{name} {share:g}" for name, share in shares.items() if share is not None)
-        self.runner.logger.info(f"equalisation: {len(shares)} places; share moved into the weights: {moved or 'none'}")
-
-    def observe(self) -> dict[str, GrowingHistogram]:
-        """Histograms of all activations over the calibration frames, without quantizers."""
-
-        def run(part: list[int]) -> None:
-            self._observe(self.images(part))
-
-        parts = self.frames.parts()
-        with torch.no_grad(), self.model.quantized.observing() as histograms:
-            # Others depend on the order of the frames: every process sees them all.
-            mergeable = all(isinstance(histogram, GrowingHistogram) for histogram in histograms.values())
-            for _ in with_progress((shared_out if mergeable else map)(run, parts), len(parts), "ranges"):
-                pass
-        if mergeable:
-            histograms, *others = all_gather_object(histograms)
-            for other in others:
-                for name, histogram in histograms.items():
-                    histogram.merge(other[name])
-        return histograms
-
-    def _observe(self, images: torch.Tensor) -> None:
-        detector = self.model.float_detector
-        try:
-            raw = self.model.quantized_raw(images)
-        except BrokenActivationError as error:
-            raise broken_network(detector, lambda: detector(images, mode="tensor"), str(error)) from error
-        require_finite(raw, detector, lambda: detector(images, mode="tensor"))
-
-    def keep_float_outputs(self) -> None:
-        """Raw outputs of the float model for every calibration frame, computed once."""
-
-        def run(part: list[int]) -> dict[str, torch.Tensor]:
-            samples = [self.frames.samples[index] for index in part]
-            return self.model.adapter.packed(self.model.float_target(self.images(part), samples))
-
-        with self.timed("float outputs"):
-            parts, kept = self.frames.parts(), {}
-            for part, raw in zip(parts, with_progress(shared_out(run, parts), len(parts), "float outputs")):
-                put_frames(kept, raw, part[0], len(self.frames), self.memory)
-            self.model.kept_outputs = kept
-
-    def finds_lanes(self) -> bool:
-        """Whether the float model finds a lane in any calibration frame."""
-        adapter = self.model.adapter
-        for part in self.frames.parts():
-            metas = [self.frames.samples[index].metainfo for index in part]
-            if any(adapter.decode(self.model.kept_heads(part), metas)):
-                return True
-        return False
-
-    def quantized_outputs(self, index: list[int] | None = None) -> dict[str, torch.Tensor]:
-        """Raw outputs of the quantized model for calibration frames (default: all), at the places of the kept outputs."""
-        raws = list(shared_out(self._quantized_outputs_of, self.frames.parts(index)))
-        return {name: torch.cat([raw[name] for raw in raws]) for name in raws[0]}
-
-    def _quantized_outputs_of(self, part: list[int]) -> dict[str, torch.Tensor]:
-        with torch.no_grad():
-            raw = self.model.quantized_raw(self.images(part), compared_to=self.model.kept_raw(part))
-        return {name: tensor.cpu() for name, tensor in raw.items()}
-
-    def compared(
-        self, measure: Callable[[HeadOutputs, HeadOutputs], Result], index: list[int] | None = None
-    ) -> Iterator[tuple[list[int], Result]]:
-        """Compare float and quantized heads of calibration frames (default: all), batch after batch.
-
-        Args:
-            measure: What to do with both; its result goes to all processes.
-            index: The frames.
-
-        Yields:
-            Which frames a batch has, and its result.
-        """
-        parts = self.frames.parts(index)
-
-        def run(part: list[int]) -> Result:
-            return measure(self.model.kept_heads(part), self.model.adapter.split(self._quantized_outputs_of(part)))
-
-        return zip(parts, shared_out(run, parts))
-
-    def measure_curves(self) -> None:
-        """Units of the loss and noise-score curves, from kept float outputs and the calibrated model's errors."""
-        adapter, loss = self.model.adapter, self.model.loss_function
-        squares: dict[str, torch.Tensor] = {}
-        errors: dict[str, torch.Tensor] = {}
-        room = self.memory.rest(torch.device("cpu"))
-        for part, (found, error) in self.compared(lambda *both: (loss.mean_squares(adapter, *both), head_errors(*both))):
-            for name, square in found.items():
-                squares[name] = squares.get(name, 0) + square.double() * (len(part) / len(self.frames))
-            if get_rank() == 0:
-                put_frames(errors, error, part[0], len(self.frames), room)
-        loss.set_units({name: square.float() for name, square in squares.items()})
-        self.curves = self.curves_of(errors, self.curve_settings)
-
-    def curves_of(self, errors: dict[str, torch.Tensor], settings: CurveSettings) -> dict[str, NoiseScoreCurve]:
-        """Noise-score curves whose noise looks like the given errors, head -> (E, ...), at the present iteration.
-
-        The first process measures them; the others need no errors.
-        """
-        generator = torch.Generator().manual_seed(self.runner.seed * 1_000_003 + self._iter)
-        with self.timed("curves"):
-            return of_first(
-                lambda: measure_curves(
-                    self.model.adapter,
-                    self.model.kept_heads,
-                    errors,
-                    [sample.metainfo for sample in self.frames.samples],
-                    settings,
-                    self.rule,
-                    self.model.loss_function.semantic_error,
-                    generator,
-                )
-            )
-
     def tune(self) -> None:
         """Iterations of the optimizer, through the Runner's hooks; to them, tuning is the epoch."""
         if "before" not in self.errors:
@@ -395,7 +233,9 @@ class PTQLoop(BaseLoop):
             self._iter, lambda: float_step(self.model.float_detector, self.preprocess(data_batch)["inputs"])
         ):
             outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
-        if not math.isfinite(outputs["loss"]):
+        # On a GPU asking means waiting for it.
+        asked = outputs["loss"].device.type == "cpu" or self._iter % CHECK_INTERVAL == 0
+        if asked and not math.isfinite(outputs["loss"]):
             broken = [name for name, value in outputs.items() if name != "loss" and not math.isfinite(value)]
             raise UserError(
                 f"{', '.join(broken) or 'loss'} is NaN or infinite at iteration {self._iter}: tuning diverged; lower the "
@@ -403,17 +243,6 @@ class PTQLoop(BaseLoop):
             )
         self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs)
         self._iter += 1
-
-    def semantic_errors(self) -> dict[str, float]:
-        """Semantic error of each head over all calibration frames."""
-        adapter, loss = self.model.adapter, self.model.loss_function
-        errors = dict.fromkeys(adapter.semantic_heads, 0.0)
-        for part, found in self.compared(
-            lambda *both: {name: loss.semantic_error(adapter, *both, name).item() for name in errors}
-        ):
-            for name, error in found.items():
-                errors[name] += error * (len(part) / len(self.frames))
-        return errors
 
     def evaluate(self, stage: str) -> None:
         """The Runner's validation of one stage, unless a resumed run has it already."""
