@@ -1,5 +1,5 @@
-# A small CLRNet for synthetic roads, 400 x 144: ResNet-18 with a quarter of the channels, a third of the priors, half of the
-# sample points. It starts from the small LSTR's backbone; the weights are mmsf/zoo/clrnet_tiny_synthetic.pth.
+# A small CLRNet for synthetic roads, 400 x 144: ResNet-18 with a quarter of the channels and of the priors and a third of
+# the sample points. It starts from the small LSTR's backbone.
 _base_ = ["./clrnet_r18_culane.py"]
 
 # The splits are those of configs/_base_/datasets/synthetic.py.
