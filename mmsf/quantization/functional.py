@@ -1,6 +1,6 @@
 """Fake quantization as fused autograd functions that keep nothing but what the layers around keep anyway.
 
-On a processor, PyTorch is several times as slow with a mask of booleans, and at clamping to limits that are tensors, as it is
+On a processor, PyTorch is several times as slow with a mask of booleans, and at clamping to limits that are tensors, as
 with arithmetic. Hence the gradient's mask is not kept but told from the input a second time, and all of it is arithmetic,
 for large tensors piece by piece (docs/speed.md).
 """
