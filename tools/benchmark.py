@@ -16,7 +16,7 @@ import mmsf  # noqa: F401  a child config's custom_imports may have replaced the
 from mmsf.benchmark import Benchmark, read_grid
 from mmsf.benchmark.grid import Detector
 from mmsf.benchmark.processes import benchmark_processes
-from mmsf.benchmark.speed import PARTS, benchmark_speed, compare_speed
+from mmsf.benchmark.speed import PARTS, benchmark_speed, compare_speed, read_speed
 from mmsf.cli import add_config_options, run
 from mmsf.deploy.description import require
 from mmsf.errors import UserError
@@ -60,6 +60,7 @@ def parse_args() -> argparse.Namespace:
 def speed(args: argparse.Namespace) -> None:
     if min(args.threads, args.rounds or 1) < 1:
         raise UserError("--threads and --rounds must be at least 1")
+    stored = None if args.against is None else read_speed(args.against)
     tiny = {detector.config: detector for detector in read_grid(ROOT / "configs/benchmark/table1_tiny.py").detectors}
     chosen = [tiny.get(config, Detector(Path(config).stem, config)) for config in args.config or tiny]
     if args.full:
@@ -70,7 +71,7 @@ def speed(args: argparse.Namespace) -> None:
     content = benchmark_speed(
         chosen, args.work_dir or "work_dirs/speed", PRESETS, args.rounds or 5, args.threads, parts, say
     )
-    if args.against is not None and compare_speed(content, args.against, say):
+    if stored is not None and compare_speed(content, stored, say):
         sys.exit(1)
 
 

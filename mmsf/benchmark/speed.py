@@ -98,22 +98,27 @@ def _measure(detector: Detector, parts: Sequence[str], setting: Setting, say: Ca
     return found
 
 
-def compare_speed(content: dict, against: str | Path, say: Callable[[str], None]) -> bool:
+def read_speed(path: str | Path) -> dict:
+    """A stored ``speed.json``.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def compare_speed(content: dict, stored: dict, say: Callable[[str], None]) -> bool:
     """Tell of every ratio that is more than 20 % worse than in a stored table.
 
     Returns:
         Whether there is one.
-
-    Raises:
-        UserError: The table cannot be read.
     """
-    try:
-        stored = json.loads(Path(against).read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{against} cannot be read: {error}") from error
     worse = regressions(content, stored)
     for line in worse:
-        say(f"slower than {against}: {line}")
+        say(f"slower than the stored table: {line}")
     if not worse:
-        say(f"no ratio is more than 20 % worse than in {against}")
+        say("no ratio is more than 20 % worse than in the stored table")
     return bool(worse)

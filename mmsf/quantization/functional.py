@@ -1,9 +1,11 @@
 """Fake quantization as fused autograd functions that keep nothing but what the layers around keep anyway.
 
-On a processor, PyTorch makes, multiplies by and chooses with a mask of booleans several times more slowly than it computes
-with numbers, and so it clamps to limits that are tensors. Hence the gradient's mask is not kept but told from the input a
-second time, and all of it is arithmetic on numbers (docs/speed.md).
+On a processor, PyTorch is several times as slow with a mask of booleans, and at clamping to limits that are tensors, as
+with arithmetic. Hence the gradient's mask is not kept but told from the input a second time, and all of it is arithmetic,
+for large tensors piece by piece (docs/speed.md).
 """
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -18,6 +20,17 @@ def _clamped(rounded: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """``rounded``, changed in place, between its limits."""
     torch.maximum(rounded, low, out=rounded)
     return torch.minimum(rounded, high, out=rounded)
+
+
+PIECE = 2**17
+"""Numbers a thread that a processor works on in one go: every further step finds them in its cache."""
+
+
+def _pieces(scale: Tensor, *tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Tensors of one shape: whole, or flat pieces of them where one scale serves all and a processor has many numbers."""
+    size = PIECE * torch.get_num_threads()
+    plain = not scale.dim() and all(tensor.device.type == "cpu" and tensor.is_contiguous() for tensor in tensors)
+    return zip(*(tensor.view(-1).split(size) for tensor in tensors)) if plain and tensors[0].numel() > size else [tensors]
 
 
 def _inside(gradient: Tensor, x: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -53,7 +66,9 @@ class _FakeQuantizeLearned(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor, low: Tensor, high: Tensor, largest: int, zero_point: Tensor | None) -> Tensor:
-        y = _on_grid(x, scale, low, high).mul_(scale)
+        y = torch.empty_like(x)
+        for some, out in _pieces(scale, x, y):
+            _clamped(torch.div(some, scale, out=out).round_(), low, high).mul_(scale)
         ctx.save_for_backward(x, y, scale, low, high)
         ctx.gradient_scale = _gradient_scale(x, scale, largest)
         return y
@@ -61,8 +76,10 @@ class _FakeQuantizeLearned(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor):
         x, y, scale, low, high = ctx.saved_tensors
-        passed = _inside(gradient, x, scale, low, high)
-        slope = _sum_of_products(gradient, y, scale) - _sum_of_products(passed, x, scale)
+        passed, slope = torch.empty_like(gradient), 0.0
+        for some, out, before, after in _pieces(scale, gradient, passed, x, y):
+            out.copy_(_inside(some, before, scale, low, high))
+            slope = slope + (_sum_of_products(some, after, scale) - _sum_of_products(out, before, scale))
         offset = None
         if ctx.needs_input_grad[5]:
             offset = (gradient - passed).sum_to_size(scale.shape) * -scale * ctx.gradient_scale

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmsf.benchmark.grid import Detector
-from mmsf.benchmark.speed import PARTS, benchmark_speed, compare_speed
+from mmsf.benchmark.speed import PARTS, benchmark_speed, compare_speed, read_speed
 from mmsf.benchmark.speed_memory import peak_of
 from mmsf.benchmark.speed_metric import made_up_frames, measure_metric
 from mmsf.benchmark.speed_setup import interleaved, ratio
@@ -61,11 +61,12 @@ def test_only_what_both_tables_have_is_compared():
 def test_a_comparison_says_so_and_answers(tmp_path):
     stored, said = tmp_path / "speed.json", []
     stored.write_text(json.dumps(TABLE))
-    assert compare_speed(slower(2), stored, said.append)
-    assert not compare_speed(TABLE, stored, said.append)
-    assert len(said) == 2
+    assert compare_speed(slower(2), read_speed(stored), said.append)
+    assert not compare_speed(TABLE, read_speed(stored), said.append)
+    assert said[0] == "slower than the stored table: lstr, best: iteration 2.80, was 1.40"
+    assert said[1:] == ["no ratio is more than 20 % worse than in the stored table"]
     with pytest.raises(UserError, match="cannot be read"):
-        compare_speed(TABLE, tmp_path / "other.json", said.append)
+        read_speed(tmp_path / "other.json")
 
 
 def test_the_table_shows_every_part():

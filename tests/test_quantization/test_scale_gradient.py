@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmsf.quantization import functional
 from mmsf.quantization.layers import QuantizedLayer
 from mmsf.quantization.quantizer import Quantizer, QuantizerSettings
 
@@ -54,3 +55,30 @@ def test_no_gradient_of_the_image_is_computed():
     node.register_hook(lambda inputs, outputs: asked.append(inputs[0]))
     y.sum().backward()
     assert asked == [None]
+
+
+def test_a_large_tensor_in_pieces_is_quantized_as_in_one(monkeypatch):
+    torch.manual_seed(0)
+    x, gradient = torch.randn(3, 41, 7), torch.randn(3, 41, 7)
+    quantizer = Quantizer(QuantizerSettings(4, symmetric=False, learn_scale=True, learn_offset=True))
+    quantizer.set_range(torch.tensor(-0.7), torch.tensor(1.1))
+    found = []
+    for piece in (2**17, 100):
+        monkeypatch.setattr(functional, "PIECE", piece // torch.get_num_threads())
+        own = x.clone().requires_grad_()
+        y = quantizer(own)
+        y.backward(gradient)
+        found.append((y.detach(), own.grad, quantizer.scale.grad, quantizer.zero_point.grad))
+        quantizer.zero_grad()
+    for whole, pieces in zip(*found):
+        torch.testing.assert_close(pieces, whole, rtol=1e-5, atol=1e-6)
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_values_on_and_beyond_the_last_step_pass_a_gradient_or_none():
+    quantizer = Quantizer(QuantizerSettings(2, symmetric=True, learn_scale=True))
+    quantizer.set_range(torch.tensor(-1.5), torch.tensor(1.5))  # a scale of 1, integers -2 to 1
+    x = torch.tensor([-2.6, -2.5, -2.0, 0.0, 1.0, 1.5, 1.49], requires_grad=True)
+    quantizer(x).sum().backward()
+    assert x.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0]
