@@ -3,11 +3,12 @@
 import logging
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from mmengine.registry import DefaultScope
 
 from mmsf.cli import run
 from mmsf.safe_globals import ONLY_WEIGHTS
@@ -30,6 +31,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """The tests on real frames exist only where the frames and weights are given."""
     given = config.getoption("--real-data") and config.getoption("--weights")
     return True if collection_path.name == "test_real_frames.py" and not given else None
+
+
+@pytest.fixture(autouse=True)
+def _own_scope() -> Iterator[None]:
+    """Names of types are looked up as in a new process: a Runner leaves its config's scope behind."""
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture

@@ -87,13 +87,14 @@ class _FakeQuantizeLearned(torch.autograd.Function):
 
 
 class _WithScaleGradient(torch.autograd.Function):
-    """``y`` unchanged, of which ``slope`` is the derivative by the scale."""
+    """``y`` itself, of which ``slope`` is the derivative by the scale; what follows may change it in place."""
 
     @staticmethod
     def forward(ctx, y: Tensor, scale: Tensor, slope: Tensor, gradient_scale: float) -> Tensor:
         ctx.save_for_backward(slope)
         ctx.gradient_scale, ctx.shape = gradient_scale, scale.shape
-        return y.view_as(y)
+        ctx.mark_dirty(y)
+        return y
 
     @staticmethod
     def backward(ctx, gradient: Tensor):

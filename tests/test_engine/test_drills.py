@@ -132,7 +132,7 @@ def test_whatever_the_batch_size_every_frame_is_seen_once_a_pass_and_evenly_in_t
     frames = CalibrationFrames(torch.arange(count * 3.0).view(count, 3, 1, 1), samples, batch_size)
     seen = [s.metainfo["calibration_index"] for batch in frames.batches() for s in batch["data_samples"]]
     assert seen == list(range(count))
-    assert len(list(frames.batches())) == frames.number_of_batches
+    assert len(frames.parts()) == len(list(frames.batches()))
     # As many iterations as there are frames: each frame as often as a batch has places.
     batches = [frames.tuning_batch(iteration, seed) for iteration in range(count)]
     drawn = [s.metainfo["calibration_index"] for batch in batches for s in batch["data_samples"]]

@@ -212,7 +212,7 @@ def test_an_input_that_cannot_be_read_is_one_line_and_nothing_is_written(
     ("config", "weights", "message"),
     [
         (FLOAT_CONFIG, ROOT / "mmsf" / "zoo" / "scnn_tiny_synthetic.pth", "looks like SCNN, but the config is of LSTR"),
-        (FLOAT_CONFIG, "nowhere.pth", "nowhere.pth does not exist"),
+        (FLOAT_CONFIG, "nowhere.pth", "nowhere.pth is not there"),
         (FLOAT_CONFIG, FLOAT_CONFIG, "cannot be read as a checkpoint"),
         ("nothing.py", CHECKPOINT, "config nothing.py does not exist"),
     ],
