@@ -63,8 +63,8 @@ def require_known_keys(cfg: Config) -> None:
     """Refuse keys that nothing reads.
 
     At the top level, where a config may have variables of its own, a key is refused if it looks like a misspelt one. Below
-    it, keys are compared with what the class takes, if the class is found; a model's parts that are not of mmsf are left to
-    their own projects.
+    it, keys are compared with what the class takes, if the class is found. What stands inside another project's class is left
+    to it, as are a model's parts: names there may mean something else.
 
     Raises:
         UserError: There is an unknown key; the nearest known one is told.
@@ -109,10 +109,12 @@ def _require_keys(place: str, settings: dict, further: set[str]) -> None:
 
 
 def _typed(value: object, place: str) -> Iterator[tuple[str, dict]]:
-    """Every dict with a ``type``, by where it stands."""
+    """Every dict with a ``type``, by where it stands; none inside one whose class is another project's."""
     if isinstance(value, dict):
         if isinstance(value.get("type"), str):
             yield place, value
+            if not any(found.__module__.split(".")[0] in ("mmsf", "mmengine") for found in _registered(value["type"])):
+                return
         for key, item in value.items():
             yield from _typed(item, f"{place}.{key}")
     elif isinstance(value, (list, tuple)):

@@ -234,8 +234,9 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         ):
             outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
         # On a GPU asking means waiting for it.
-        asked = outputs["loss"].device.type == "cpu" or self._iter % CHECK_INTERVAL == 0
-        if asked and not math.isfinite(outputs["loss"]):
+        loss = outputs["loss"].detach()
+        asked = loss.device.type == "cpu" or self._iter % CHECK_INTERVAL == 0
+        if asked and not loss.isfinite():
             broken = [name for name, value in outputs.items() if name != "loss" and not math.isfinite(value)]
             raise UserError(
                 f"{', '.join(broken) or 'loss'} is NaN or infinite at iteration {self._iter}: tuning diverged; lower the "

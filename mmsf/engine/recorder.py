@@ -23,7 +23,7 @@ class LaneRecorder(BaseMetric):
         self.lanes, self.adapter = lanes, adapter
 
     def process(self, data_batch: dict, data_samples: list) -> None:
-        for given, predicted in zip(data_batch["data_samples"], data_samples):
+        for given, predicted in zip(self.adapter.complete(data_batch["data_samples"]), data_samples):
             meta, labels = given.metainfo, given.get("gt_instances", {})
             if "img_path" not in meta:
                 continue

@@ -151,3 +151,9 @@ def test_its_metrics_name_is_taken_so_that_clrernets_cannot_be_registered_beside
 
     with pytest.raises(KeyError, match="already registered"):
         METRICS.register_module(name="CULaneMetric", module=type("CULaneMetric", (), {}))
+
+
+def test_the_bundled_weights_find_most_lanes_of_unseen_roads(tmp_path):
+    write_dataset(tmp_path, frames=10, seed=123)
+    weights = ROOT / "mmsf" / "zoo" / "openmmlab" / "clrnet_tiny_synthetic.pth"
+    assert evaluate(TINY, weights, data_root=str(tmp_path), work_dir=str(tmp_path))["culane/F1_50"] > 0.9
