@@ -63,8 +63,8 @@ def require_known_keys(cfg: Config) -> None:
     """Refuse keys that nothing reads.
 
     At the top level, where a config may have variables of its own, a key is refused if it looks like a misspelt one. Below
-    it, keys are compared with what the class takes, if the class is found. What stands inside another project's class is left
-    to it, as are a model's parts: names there may mean something else.
+    it, keys are compared with what the class takes, if the class is found. What stands inside another project's class is
+    left to it, as are a model's parts: names there may mean something else.
 
     Raises:
         UserError: There is an unknown key; the nearest known one is told.
