@@ -98,7 +98,7 @@ def started(detector: Detector, preset: str, setting: Setting, **options: Any) -
     loop = runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.model.train()
-    loop.frames = CalibrationFrames.collect(loop.dataloader)
+    loop.frames = CalibrationFrames.collect(loop.dataloader, loop.memory)
     return runner, loop
 
 
