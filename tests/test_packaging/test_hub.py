@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import mmengine.hub
+import mmengine.registry
 import pytest
 from mmengine.config import Config
 from mmengine.fileio import load
+from mmengine.registry import Registry
 
 import mmsf
 from mmsf.errors import UserError
@@ -98,3 +100,11 @@ def test_the_metafiles_have_the_sizes_of_the_detectors():
     for model in metafile_models():
         detector = MODELS.build(Config.fromfile(ROOT / model["Config"]).model)
         assert sum(parameter.numel() for parameter in detector.parameters()) == model["Metadata"]["Parameters"]
+
+
+def test_no_registry_of_the_package_sends_mmengine_to_look_for_another():
+    """It would ask for `mmsf.utils`, and warn that mmsf is not installed."""
+    roots = [value for value in vars(mmengine.registry).values() if isinstance(value, Registry)]
+    nodes = [child for root in roots for child in root.children.values() if child.scope == "mmsf"]
+    assert len(nodes) > 15
+    assert all(node._locations for node in nodes)
