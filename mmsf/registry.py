@@ -23,8 +23,8 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child("optimizer wrapper constructor", _root.OPTIM
 # Adapters, range estimators, matching costs: small parts that are built from a config.
 TASK_UTILS = _child("task util", _root.TASK_UTILS, "mmsf.quantization", "mmsf.adapters", "mmsf.models")
 
-# Nothing of mmsf's own stands in these; with a node in scope "mmsf", and a location, MMEngine finds its own classes without a
-# warning.
+# Nothing of mmsf's own stands in these; with a node in scope "mmsf" and a location, MMEngine finds its own classes and does
+# not warn.
 for _parent in (
     *(
         _root.DATA_SAMPLERS,
