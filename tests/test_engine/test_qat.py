@@ -12,6 +12,7 @@ import small_condlane
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from test_engine.runs import FLOAT_CONFIG, ROOT
 
@@ -250,7 +251,8 @@ def test_a_float_config_without_a_training_split_is_refused(detector, tmp_path):
 def labelled(detector, roads: Path, **settings) -> LabelledFrames:
     loader = Config.fromfile(detector[0]).train_dataloader
     loader.dataset.data_root = str(roads / "train")
-    return LabelledFrames({**loader, **settings}, seed=3)
+    with DefaultScope.overwrite_default_scope("mmsf"):  # as in a run
+        return LabelledFrames({**loader, **settings}, seed=3)
 
 
 def test_batches_depend_on_seed_and_iteration_alone(detector, roads):
