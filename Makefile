@@ -41,10 +41,9 @@ $(DEMO)/data/.made: | setup
 	touch $@
 
 demo: setup $(DEMO)/data/.made
-	$(BIN)/python tools/ptq.py configs/ptq/lstr_tiny_synthetic_w4a4_selective-focus.py \
+	$(BIN)/python tools/ptq.py configs/lstr/lstr_tiny_synthetic.py --preset best --bits w4a4 \
 		--checkpoint mmsf/zoo/lstr_tiny_synthetic.pth \
-		--data-root $(DEMO)/data/test --calibration-root $(DEMO)/data/train --work-dir $(DEMO) \
-		--cfg-options optim_wrapper.paramwise_cfg.weight_rate=2e-3
+		--data-root $(DEMO)/data/test --calibration-root $(DEMO)/data/train --work-dir $(DEMO)
 
 lint: setup
 	$(BIN)/ruff check .
