@@ -1,5 +1,7 @@
 """A model family that mmsf does not know, described in a config."""
 
+import logging
+
 import numpy as np
 import torch
 from mmengine.logging import print_log
@@ -261,7 +263,9 @@ class ConfiguredAdapter(Adapter):
                 HeadOutputs({**heads.semantics, name: clean + noise}, heads.confidences, heads.constants), metas
             )
             if _same(lanes, moved):
-                print_log(f"adapter: noise on head {name!r} moves no lane; does predict read it?", "current", 30)
+                print_log(
+                    f"adapter: noise on head {name!r} moves no lane; does predict read it?", "current", logging.WARNING
+                )
 
     def points(self, heads: HeadOutputs, reference: HeadOutputs) -> Tensor:
         """Not to be had: ``predict`` need not be differentiable.

@@ -4,22 +4,9 @@ from collections.abc import Callable
 
 from mmengine.config import Config, ConfigDict
 
+from mmsf.adapters.base import Adapter
 from mmsf.errors import UserError
-
-# What quantization asks of a run, whatever hooks the float config has for training.
-_HOOKS = dict(
-    timer=dict(type="IterTimerHook"),
-    logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(
-        type="CheckpointHook",
-        interval=1000,
-        by_epoch=False,
-        max_keep_ckpts=2,
-        backend_args=dict(backend="mmsf.whole_or_absent"),
-    ),
-    sampler_seed=dict(type="DistSamplerSeedHook"),
-)
+from mmsf.registry import TASK_UTILS
 
 
 def _clrnet(model: ConfigDict) -> dict:
@@ -36,20 +23,15 @@ def _clrernet(model: ConfigDict) -> dict:
 
 # Type of a detector that mmsf has an adapter for -> the adapter's config, read off the detector's.
 _KNOWN: dict[str, Callable[[ConfigDict], dict]] = {"CLRNet": _clrnet, "CLRerNet": _clrernet}
-# Adapters that run a detector in their own way.
-_ADAPTERS = ("CLRNetAdapter", "CLRerNetAdapter")
 
 
 def adapter_of(cfg: Config) -> dict | None:
     """The adapter that runs a float config's detector: ``adapter``, or that of a detector known here; else None."""
     if cfg.get("adapter") is not None:
-        return cfg.adapter if _name(cfg.adapter) in _ADAPTERS else None
-    kind = _name(cfg.get("model", {}))
+        kind = TASK_UTILS.get(cfg.adapter.get("type", ""))
+        return cfg.adapter if kind is not None and kind.run is not Adapter.run else None
+    kind = str(cfg.get("model", {}).get("type", "")).rpartition(".")[2]
     return _KNOWN[kind](cfg.model) if kind in _KNOWN else None
-
-
-def _name(settings: dict) -> str:
-    return str(settings.get("type", "")).rpartition(".")[2]
 
 
 def float_model(cfg: Config) -> dict:
@@ -63,19 +45,23 @@ def float_model(cfg: Config) -> dict:
     return dict(type="mmsf.AdaptedDetector", detector=detector, adapter=adapter)
 
 
-def adapt(cfg: Config) -> None:
+def adapt(cfg: Config, runtime: Config) -> None:
     """Make a float config of another project's detector one that presets go with, in place.
 
     What it lacks is added: ``input_size`` from the adapter, and ``calibration_dataloader``, 512 frames of its training split
     as its test pipeline prepares them.
+
+    Args:
+        cfg: The config.
+        runtime: mmsf's own runtime; its hooks and its log take the place of those that the config has for training.
 
     Raises:
         UserError: There is nothing to calibrate with.
     """
     cfg.model = float_model(cfg)
     cfg.pop("adapter", None)  # it is part of the model now
-    cfg.default_hooks = _HOOKS
-    cfg.log_processor = dict(type="LogProcessor", by_epoch=False)
+    cfg.default_hooks = dict(runtime.default_hooks, logger=dict(runtime.default_hooks.logger, log_metric_by_epoch=False))
+    cfg.log_processor = dict(runtime.log_processor, type="LogProcessor")
     if "input_size" not in cfg and "input_size" in cfg.model.adapter:
         cfg.input_size = cfg.model.adapter.input_size
     if "calibration_dataloader" not in cfg:

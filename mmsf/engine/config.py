@@ -82,7 +82,7 @@ def with_preset(float_config: str | Path, preset: str, bits: str, presets: Path)
         raise UserError(f"{float_config} is a PTQ config already; --preset and --bits go with a float config")
     foreign = adapter_of(given) is not None
     if foreign:
-        adapt(given)
+        adapt(given, read_config(presets.parent / "default_runtime.py"))
     for key in ("model", "calibration_dataloader", "input_size"):
         if key not in given:
             raise UserError(f"{float_config} lacks {key!r}, which quantization needs")
@@ -92,8 +92,7 @@ def with_preset(float_config: str | Path, preset: str, bits: str, presets: Path)
             base = Path(folder) / "float.py"
             given.dump(base)
         path = Path(folder) / f"{Path(float_config).stem}_{name}.py"
-        own_adapter = not foreign and "adapter" in given
-        lines = PTQ_LINES + ("model.update(adapter=_base_.adapter)\n" if own_adapter else "")
+        lines = PTQ_LINES + ("model.update(adapter=_base_.adapter)\n" if "adapter" in given else "")
         path.write_text(f"_base_ = [{str(base)!r}, {str(known[name].resolve())!r}]\n{lines}")
         cfg = read_config(path)
     for key in ("train_dataloader", "train_cfg", "optim_wrapper"):

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.model import is_model_wrapper
 
 from mmsf.engine.building import build_runner
 from mmsf.engine.config import apply_options, read_config, set_roots
-from mmsf.engine.processes import start
+from mmsf.engine.processes import start, unwrapped
 from mmsf.engine.quantized_file import is_exported
 from mmsf.engine.weights import load_weights, weights_model
 from mmsf.errors import UserError
@@ -53,5 +52,5 @@ def evaluate(
     cfg.resume, cfg.load_from = False, None
     cfg.model = weights_model(cfg, weights, runtime)
     runner = build_runner(cfg)
-    load_weights(runner.model.module if is_model_wrapper(runner.model) else runner.model, weights)
+    load_weights(unwrapped(runner.model), weights)
     return runner.test()

@@ -7,6 +7,8 @@ from typing import TypeVar
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, get_world_size, is_distributed
+from mmengine.model import is_model_wrapper
+from torch import nn
 
 from mmsf.errors import UserError
 
@@ -43,6 +45,11 @@ def start(cfg: Config, launcher: str) -> None:
         if not is_distributed():
             torch.distributed.init_process_group("gloo")
     cfg.model_wrapper_cfg = {**wrapper, **(cfg.get("model_wrapper_cfg") or {})}
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, where a wrapper for several processes is around it."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def shared_out(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

@@ -1,11 +1,11 @@
 """Learning rates of weights in proportion to their size."""
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 from torch.optim import Optimizer
 
+from mmsf.engine.processes import unwrapped
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.registry import OPTIM_WRAPPER_CONSTRUCTORS
@@ -51,7 +51,7 @@ class RelativeRateConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer of a `QuantWrapper`."""
-        wrapper: QuantWrapper = model.module if is_model_wrapper(model) else model
+        wrapper: QuantWrapper = unwrapped(model)
         rates = {}
         for _, quantizer, weight in wrapper.quantized.quantized_weights():
             axis = quantizer.settings.channel_axis

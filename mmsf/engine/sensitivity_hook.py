@@ -5,7 +5,6 @@ import math
 import torch
 from mmengine.dist import all_gather, all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmsf.errors import UserError
 from mmsf.registry import HOOKS
@@ -70,7 +69,7 @@ class SensitivityHook(Hook):
 
     def before_train(self, runner) -> None:
         """Refuse heads that the detector does not have, before any work is done."""
-        known = self._model(runner).adapter.semantic_heads
+        known = runner.train_loop.model.adapter.semantic_heads
         unknown = [name for name in self.heads or () if name not in known]
         if unknown:
             raise UserError(f"SensitivityHook: there is no head {unknown[0]!r}; this detector's are {', '.join(known)}")
@@ -80,12 +79,12 @@ class SensitivityHook(Hook):
         """Rank by the errors after range estimation before the first iteration."""
         if not self.history:
             losses = runner.train_loop.errors["before"]
-            self._losses = torch.tensor([losses[name] for name in self._model(runner).adapter.semantic_heads])
+            self._losses = torch.tensor([losses[name] for name in runner.train_loop.model.adapter.semantic_heads])
             self._rank(runner, iteration=0)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
         """Follow the losses; re-rank at the interval."""
-        model = self._model(runner)
+        model = runner.train_loop.model
         errors = torch.stack([outputs[f"error_{name}"] for name in model.adapter.semantic_heads])
         # Several processes share the batch evenly.
         all_reduce(errors, "mean")
@@ -105,7 +104,8 @@ class SensitivityHook(Hook):
         self._recent = self._recent[-batches:]
 
     def _rank(self, runner, iteration: int) -> None:
-        model, loop = self._model(runner), runner.train_loop
+        loop = runner.train_loop
+        model = loop.model
         heads = model.adapter.semantic_heads
         losses = dict(zip(heads, self._losses.tolist()))
         scores = scores_at(loop.curves, losses)
@@ -144,10 +144,6 @@ class SensitivityHook(Hook):
             runner.message_hub.update_scalar("train/sensitivity/tau", entry["tau"])
         listed = ", ".join(f"{n} loss {losses[n]:.3g} score {scores[n]:.3g}{' *' if n in selected else ''}" for n in heads)
         runner.logger.info(f"selection at iteration {iteration}: {listed}")
-
-    @staticmethod
-    def _model(runner):
-        return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """The history and the running means travel with the checkpoint."""

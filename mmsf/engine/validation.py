@@ -1,9 +1,9 @@
 """The Runner's validation, and what it leaves behind besides metrics."""
 
 from mmengine.evaluator import Evaluator
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmsf.engine.processes import unwrapped
 from mmsf.engine.recorder import LaneRecorder
 
 
@@ -18,8 +18,7 @@ def validate(runner: Runner, lanes: dict[str, dict]) -> tuple[dict[str, float], 
         The metrics; and of the first metric that has scores of single frames ``columns``, ``frames`` (names) and ``scores``
         (a row a frame), else None.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    recorder = LaneRecorder(lanes, model.adapter)
+    recorder = LaneRecorder(lanes, unwrapped(runner.model).adapter)
     evaluator: Evaluator = runner.val_loop.evaluator
     evaluator.metrics.append(recorder)
     try:

@@ -2,7 +2,7 @@
 
 from mmsf.quantization.correction import correcting_weights
 from mmsf.quantization.equalisation import equalise
-from mmsf.quantization.network import QuantizationSettings, QuantizedNetwork
+from mmsf.quantization.network import QuantizedNetwork
 from mmsf.quantization.plan import Bits
 from mmsf.quantization.profiles import PROFILES, Profile
 from mmsf.quantization.quantizer import Quantizer, QuantizerSettings, RandomDropping, switched_off
@@ -17,6 +17,7 @@ from mmsf.quantization.ranges import (
     ThreeSigmaRange,
 )
 from mmsf.quantization.rounding import AdaRound
+from mmsf.quantization.settings import QuantizationSettings
 
 __all__ = [
     "PROFILES",

@@ -2,11 +2,13 @@
 
 import pytest
 from mmengine.config import Config
+from originals import ROOT
 
 from mmsf.engine.adapted import adapt, adapter_of, float_model
 from mmsf.engine.config import read_config
 from mmsf.errors import UserError
 
+RUNTIME = read_config(ROOT / "configs" / "_base_" / "default_runtime.py")
 FRAMES = dict(type="CulaneDataset", data_root="d", data_list="d/list/train.txt", pipeline=["load", "label"], test_mode=False)
 
 
@@ -56,17 +58,18 @@ def test_a_detector_keeps_its_config_and_its_scope():
 
 def test_calibration_is_made_of_training_frames_prepared_as_for_the_test():
     cfg = config()
-    adapt(cfg)
+    adapt(cfg, RUNTIME)
     calibration = cfg.calibration_dataloader.dataset
     assert calibration.type == "mmsf.SpreadDataset"
     assert calibration.dataset == dict(FRAMES, pipeline=["load"], test_mode=True)
     assert cfg.input_size == (160, 400)
     assert not cfg.log_processor.by_epoch
+    assert cfg.default_hooks.checkpoint == RUNTIME.default_hooks.checkpoint
 
 
 def test_what_the_config_says_itself_stays():
     cfg = config(calibration_dataloader=dict(batch_size=3), input_size=(32, 64))
-    adapt(cfg)
+    adapt(cfg, RUNTIME)
     assert cfg.calibration_dataloader == dict(batch_size=3)
     assert cfg.input_size == (32, 64)
 
@@ -75,7 +78,7 @@ def test_a_config_without_frames_is_refused_with_what_to_do():
     cfg = config()
     cfg.pop("train_dataloader")
     with pytest.raises(UserError, match="add one"):
-        adapt(cfg)
+        adapt(cfg, RUNTIME)
 
 
 @pytest.mark.parametrize(
