@@ -6,6 +6,7 @@ import zlib
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from mmsf.registry import TRANSFORMS
 
@@ -156,3 +157,21 @@ class PhotometricJitter(RandomTransform):
             f"brightness={self.brightness}, contrast={self.contrast}, colour={self.colour}, saturation={self.saturation}"
         )
         return f"PhotometricJitter({changes})"
+
+
+def another_version(image: Tensor, generator: np.random.Generator) -> Tensor:
+    """An image as `RandomFlip`, `RandomAffine` and, of whole numbers, `PhotometricJitter` may change it.
+
+    Args:
+        image: (3, H, W), of any type.
+        generator: Source of chance.
+    """
+    changes: list[RandomTransform] = [RandomFlip(), RandomAffine()]
+    if image.dtype == torch.uint8:
+        changes.append(PhotometricJitter())
+    results = dict(img=image.permute(1, 2, 0).numpy(), input_lines=[], scale_factor=(1.0, 1.0))
+    for change in changes:
+        change.generator = generator
+        results = change(results)
+        results["img"] = np.ascontiguousarray(results["img"])
+    return torch.from_numpy(results["img"]).permute(2, 0, 1)

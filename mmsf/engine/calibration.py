@@ -1,11 +1,14 @@
 """Calibration frames, loaded once and kept as the pipeline gives them (uint8, network size), in memory or in a file."""
 
+import copy
 from collections.abc import Iterator
 
+import numpy as np
 from mmdet.structures import DetDataSample
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from mmsf.datasets.augmentation import another_version
 from mmsf.engine.order import EndlessOrder
 from mmsf.engine.processes import own_part, shared_out
 from mmsf.errors import UserError
@@ -13,51 +16,65 @@ from mmsf.reconstruction import TensorMemory
 
 
 class CalibrationFrames:
-    """N frames.
+    """N frames, and for tuning other versions of them: mirrored, turned, and lit differently.
 
     Args:
-        images: (N, 3, H, W) as the pipeline gives them.
-        samples: N samples; each gets its place as ``calibration_index``.
+        images: (V * N, 3, H, W) as the pipeline gives them: the frames, then a second version of each, and so on.
+        samples: V * N samples; each gets its place as ``calibration_index``.
         batch_size: Frames of a tuning batch, those of all processes together.
+        versions: V.
 
     Attributes:
-        tuned: Places of the frames that tuning batches are drawn from; all of them, unless some are held out.
+        tuned: Places of the frames whose versions tuning batches are drawn from; all, unless some are held out.
     """
 
-    def __init__(self, images: Tensor, samples: list[DetDataSample], batch_size: int) -> None:
-        self.images, self.samples = images, samples
+    def __init__(self, images: Tensor, samples: list[DetDataSample], batch_size: int, versions: int = 1) -> None:
+        self.images, self.samples, self.versions = images, samples, versions
         self.batch_size = min(batch_size, len(samples))
-        self.tuned = list(range(len(samples)))
+        self.tuned = list(range(len(self)))
         for index, sample in enumerate(samples):
             sample.set_metainfo(dict(calibration_index=index))
 
     @classmethod
-    def collect(cls, dataloader: DataLoader, memory: TensorMemory) -> "CalibrationFrames":
+    def collect(cls, dataloader: DataLoader, memory: TensorMemory, at_least: int = 0, seed: int = 0) -> "CalibrationFrames":
         """Load every frame of a dataloader, in its dataset's order; several processes share the loading.
 
         Args:
             dataloader: The dataloader.
             memory: Where images are kept.
+            at_least: Where there are fewer frames, as many versions of each are made as that takes.
+            seed: Of the versions; what they look like depends on nothing but seed, frame and version.
 
         Raises:
             UserError: There is no frame, or the network input is not of one size.
         """
         dataset, samples = dataloader.dataset, []
+        count = len(dataset)
+        versions = max(1, -(-at_least // max(1, count)))
         images: Tensor | None = None
-        for index, item in enumerate(shared_out(dataset.__getitem__, range(len(dataset)))):
+        for index, item in enumerate(shared_out(dataset.__getitem__, range(count))):
             image = item["inputs"]
             if images is None:
-                images = memory.empty((len(dataset), *image.shape), image.dtype)
+                images = memory.empty((versions * count, *image.shape), image.dtype)
             if image.shape != images.shape[1:]:
                 raise UserError("calibration frames reach the network in several sizes; resize them in the pipeline")
             images[index] = image
+            for version in range(1, versions):
+                generator = np.random.default_rng([seed, index, version])
+                images[version * count + index] = another_version(image, generator)
             samples.append(item["data_samples"])
         if images is None:
             raise UserError("there is no calibration frame; give a folder with images")
-        return cls(images, samples, dataloader.batch_size)
+        samples += [copy.deepcopy(sample) for _ in range(1, versions) for sample in samples]
+        return cls(images, samples, dataloader.batch_size, versions)
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.samples) // self.versions
+
+    @property
+    def everything(self) -> list[int]:
+        """Places of the frames and of all their versions."""
+        return list(range(len(self.samples)))
 
     def batch(self, index: list[int]) -> dict:
         """A data batch of the frames at ``index``."""
@@ -78,6 +95,7 @@ class CalibrationFrames:
         The whole batch depends on nothing but the arguments, so that a resumed run sees the same ones, and so do several
         processes together.
         """
-        order = EndlessOrder(len(self.tuned), seed)
+        places = [version * len(self) + index for version in range(self.versions) for index in self.tuned]
+        order = EndlessOrder(len(places), seed)
         positions = own_part(range(iteration * self.batch_size, (iteration + 1) * self.batch_size))
-        return self.batch([self.tuned[order[position]] for position in positions])
+        return self.batch([places[order[position]] for position in positions])

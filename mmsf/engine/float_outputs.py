@@ -20,16 +20,16 @@ class FloatOutputs:
     """The part of `PTQLoop` that keeps float outputs, compares with them, and measures noise-score curves."""
 
     def keep_float_outputs(self) -> None:
-        """Raw outputs of the float model for every calibration frame, computed once."""
+        """Raw outputs of the float model for every calibration frame and its versions, computed once."""
 
         def run(part: list[int]) -> dict[str, torch.Tensor]:
             samples = [self.frames.samples[index] for index in part]
             return self.model.adapter.packed(self.model.float_target(self.images(part), samples))
 
         with self.timed("float outputs"):
-            parts, kept = self.frames.parts(), {}
+            parts, kept = self.frames.parts(self.frames.everything), {}
             for part, raw in zip(parts, with_progress(shared_out(run, parts), len(parts), "float outputs")):
-                put_frames(kept, raw, part[0], len(self.frames), self.memory)
+                put_frames(kept, raw, part[0], len(self.frames.samples), self.memory)
             self.model.kept_outputs = kept
 
     def finds_lanes(self) -> bool:
@@ -96,7 +96,7 @@ class FloatOutputs:
                     self.model.adapter,
                     self.model.kept_heads,
                     errors,
-                    [sample.metainfo for sample in self.frames.samples],
+                    [sample.metainfo for sample in self.frames.samples[: len(self.frames)]],
                     settings,
                     self.rule,
                     self.model.loss_function.semantic_error,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import get_world_size
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
@@ -16,6 +15,7 @@ from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost, float_step
 from mmsf.engine.float_outputs import FloatOutputs
 from mmsf.engine.loop_state import LoopState, state_of, take_up
+from mmsf.engine.processes import unwrapped
 from mmsf.engine.range_phase import RangePhase
 from mmsf.engine.storage import WHOLE_OR_ABSENT
 from mmsf.engine.validation import validate
@@ -50,6 +50,8 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         distortion: Arguments of `DistortionRule`.
         bit_planner: Arguments of `BitPlanner`, which gives the layers that move the lanes most more bits, under a budget.
             None keeps the bits of the model's config.
+        tuning_frames: Where there are fewer calibration frames, tuning also sees versions of them, mirrored, turned, and lit
+            differently, as many as that takes; ranges, curves and scores see the frames alone.
         cost_samples: How often the iteration is timed against the float network's forward and backward.
         memory_mb: Megabytes (2^20 bytes) that calibration images and kept outputs may take in each process's memory; the
             rest lies in memory-mapped files of the work directory. What a network needs to run is not counted.
@@ -78,6 +80,7 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         curves: dict | None = None,
         distortion: dict | None = None,
         bit_planner: dict | None = None,
+        tuning_frames: int = 0,
         cost_samples: int = 5,
         memory_mb: float = 4096,
     ) -> None:
@@ -86,6 +89,8 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
             raise UserError(f"max_iters must not be negative; got {max_iters}")
         if self.model.label_focus and not getattr(self.dataloader.dataset, "labelled", True):
             raise UserError("model.label_focus needs labels; set train_dataloader.dataset.labelled=True")
+        if self.model.label_focus and tuning_frames:
+            raise UserError("model.label_focus does not go with train_cfg.tuning_frames: versions of frames have no labels")
         if max_iters == 0:
             runner.param_schedulers = []  # over no iterations there is nothing to schedule
         self._max_iters = max_iters
@@ -96,6 +101,7 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         self.curve_settings = make(CurveSettings, curves or {}, "train_cfg.curves")
         self.rule = make(DistortionRule, distortion or {}, "train_cfg.distortion")
         self.bit_planner = None if bit_planner is None else make(BitPlanner, bit_planner, "train_cfg.bit_planner")
+        self.tuning_frames = tuning_frames if max_iters else 0
         self.cost = IterationCost(max_iters, cost_samples)
         self.has_ranges = False
         self.curves: dict[str, NoiseScoreCurve] = {}
@@ -162,16 +168,20 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
     @property
     def model(self) -> QuantWrapper:
         """The wrapper, without a wrapper for several processes around it."""
-        model = self.runner.model
-        return model.module if is_model_wrapper(model) else model
+        return unwrapped(self.runner.model)
 
     def run(self) -> torch.nn.Module:
         """The recipe."""
         self.runner.call_hook("before_train")
         self.runner.model.train()
         with self.timed("loading"):
-            self.frames = CalibrationFrames.collect(self.dataloader, self.memory)
+            self.frames = CalibrationFrames.collect(
+                self.dataloader, self.memory, at_least=self.tuning_frames, seed=self.runner.seed
+            )
             self.model.adapter.complete(self.frames.samples)
+        if self.frames.versions > 1:
+            told = f"{len(self.frames)} calibration frames, tuned on in {self.frames.versions} versions each"
+            self.runner.logger.info(told)
         if self._max_iters and self.batch_size % get_world_size():
             raise UserError(
                 f"{get_world_size()} processes cannot share batches of {self.batch_size} frames; set "

@@ -81,6 +81,7 @@ log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
 """
 OPTIONS = {
     "train_cfg.max_iters": 2,
+    "train_cfg.tuning_frames": 12,
     "train_cfg.curves": dict(levels=3, span=(0.1, 10.0), frames=3, draws=1),
     "custom_hooks.1.interval": 1,
     "custom_hooks.1.frames": 2,

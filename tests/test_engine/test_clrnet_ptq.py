@@ -23,6 +23,7 @@ TINY = CONFIGS / "clrnet_tiny_synthetic.py"
 GOLDEN = ROOT / "tests" / "data" / "goldens" / "clrnet_resnet18_seed0.npz"
 OPTIONS = {
     "train_cfg.max_iters": 2,
+    "train_cfg.tuning_frames": 12,
     "train_cfg.curves": dict(levels=3, span=(0.1, 10.0), frames=3, draws=1),
     "train_dataloader.batch_size": 4,
     "custom_hooks.1.interval": 1,

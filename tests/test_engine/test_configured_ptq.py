@@ -93,7 +93,7 @@ def test_a_described_detector_is_quantized_and_evaluated_by_its_own_metric(name,
 
 def test_best_falls_back_to_the_loss_on_heads_and_says_so(roads, tmp_path, caplog):
     path = write_config(tmp_path, roads, "pyramid", val_dataloader=None, val_cfg=None, val_evaluator=None)
-    runner = run(path, "best", {**TUNING, "custom_hooks.1.frames": 2})
+    runner = run(path, "best", {**TUNING, "custom_hooks.1.frames": 2, "train_cfg.tuning_frames": 12})
     said = next((tmp_path / "run").glob("*/*.log")).read_text()
     assert said.count("Eq. 6 takes DecodedLaneLoss's place") == 1
     losses = {key for key in runner.message_hub.log_scalars if key.startswith("train/loss")}

@@ -28,3 +28,9 @@ def test_masks_without_labels_are_refused_in_one_line(roads, tmp_path):
     result = run_tool(roads, tmp_path, more_options=["model.label_focus=True"])
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1].startswith("error: model.label_focus needs labels")
+
+
+def test_masks_from_labels_do_not_go_with_versions_whose_labels_nobody_knows(roads, tmp_path):
+    result = run_tool(roads, tmp_path, more_options=[*OPTIONS, "train_cfg.tuning_frames=64"])
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: model.label_focus does not go with")

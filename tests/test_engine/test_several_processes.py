@@ -44,7 +44,7 @@ METHODS = {
     "best": (
         FLOAT_CONFIG,
         ("--preset", "best", "--bits", "w4a4"),
-        ["custom_hooks.1.frames=4", "custom_hooks.1.interval=2", "custom_hooks.2.overlays=1"],
+        ["custom_hooks.1.frames=4", "custom_hooks.1.interval=2", "custom_hooks.2.overlays=1", "train_cfg.tuning_frames=20"],
     ),
 }
 
