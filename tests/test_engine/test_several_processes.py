@@ -40,11 +40,15 @@ OPTIONS = [
 ]
 METHODS = {
     # With plain gradient descent: Adam would hide a factor of the gradients, and make full steps of rounding noise.
-    "selective-focus": (CONFIG, (), ["custom_hooks.1.overlays=1", "optim_wrapper.optimizer.type=SGD"]),
+    "selective-focus": (
+        CONFIG,
+        (),
+        ["custom_hooks.1.overlays=1", "optim_wrapper.optimizer.type=SGD", "train_cfg.tuning_frames=20"],
+    ),
     "best": (
         FLOAT_CONFIG,
         ("--preset", "best", "--bits", "w4a4"),
-        ["custom_hooks.1.frames=4", "custom_hooks.1.interval=2", "custom_hooks.2.overlays=1", "train_cfg.tuning_frames=20"],
+        ["custom_hooks.1.frames=4", "custom_hooks.1.interval=2", "custom_hooks.2.overlays=1", "train_cfg.tuning_frames=0"],
     ),
 }
 
