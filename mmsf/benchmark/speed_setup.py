@@ -90,7 +90,6 @@ def started(detector: Detector, preset: str, setting: Setting, **options: Any) -
             "train_dataloader.dataset.exclude": [],
             "train_dataloader.batch_size": BATCH,
             **NO_EVALUATION,
-            **({"train_cfg.tuning_frames": 0} if preset == "best" else {}),
             **{name.replace("__", "."): value for name, value in options.items()},
         },
     )

@@ -163,8 +163,11 @@ def another_version(image: Tensor, generator: np.random.Generator) -> Tensor:
     """An image as `RandomFlip`, `RandomAffine` and, of whole numbers, `PhotometricJitter` may change it.
 
     Args:
-        image: (3, H, W), of any type.
+        image: (3, H, W), uint8 from 0 to 255, or floats in any unit.
         generator: Source of chance.
+
+    Returns:
+        Same shape and type; the image given stays as it is.
     """
     changes: list[RandomTransform] = [RandomFlip(), RandomAffine()]
     if image.dtype == torch.uint8:

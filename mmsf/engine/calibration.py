@@ -49,20 +49,23 @@ class CalibrationFrames:
             UserError: There is no frame, or the network input is not of one size.
         """
         dataset, samples = dataloader.dataset, []
-        count = len(dataset)
-        versions = max(1, -(-at_least // max(1, count)))
+        versions = max(1, -(-at_least // max(1, len(dataset))))
+
+        def load(index: int) -> tuple[list[Tensor], DetDataSample]:
+            item = dataset[index]
+            generators = (np.random.default_rng([seed, index, version]) for version in range(1, versions))
+            others = [another_version(item["inputs"], generator) for generator in generators]
+            return [item["inputs"], *others], item["data_samples"]
+
         images: Tensor | None = None
-        for index, item in enumerate(shared_out(dataset.__getitem__, range(count))):
-            image = item["inputs"]
+        for index, (shown, sample) in enumerate(shared_out(load, range(len(dataset)))):
             if images is None:
-                images = memory.empty((versions * count, *image.shape), image.dtype)
-            if image.shape != images.shape[1:]:
+                images = memory.empty((versions * len(dataset), *shown[0].shape), shown[0].dtype)
+            if shown[0].shape != images.shape[1:]:
                 raise UserError("calibration frames reach the network in several sizes; resize them in the pipeline")
-            images[index] = image
-            for version in range(1, versions):
-                generator = np.random.default_rng([seed, index, version])
-                images[version * count + index] = another_version(image, generator)
-            samples.append(item["data_samples"])
+            for version, image in enumerate(shown):
+                images[version * len(dataset) + index] = image
+            samples.append(sample)
         if images is None:
             raise UserError("there is no calibration frame; give a folder with images")
         samples += [copy.deepcopy(sample) for _ in range(1, versions) for sample in samples]
@@ -95,7 +98,7 @@ class CalibrationFrames:
         The whole batch depends on nothing but the arguments, so that a resumed run sees the same ones, and so do several
         processes together.
         """
-        places = [version * len(self) + index for version in range(self.versions) for index in self.tuned]
-        order = EndlessOrder(len(places), seed)
+        order = EndlessOrder(self.versions * len(self.tuned), seed)
         positions = own_part(range(iteration * self.batch_size, (iteration + 1) * self.batch_size))
-        return self.batch([places[order[position]] for position in positions])
+        drawn = (divmod(order[position], len(self.tuned)) for position in positions)
+        return self.batch([version * len(self) + self.tuned[number] for version, number in drawn])

@@ -34,21 +34,28 @@ def _pieces(scale: Tensor, *tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
 
 
 def _inside(gradient: Tensor, x: Tensor, scale: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """``gradient`` where ``x`` is rounded to an integer between the limits, and 0 elsewhere.
-
-    A value that lies halfway to the next integer beyond a limit counts as beyond or not, as is faster.
-    """
+    """``gradient`` where ``x`` is rounded to an integer between the limits, and 0 elsewhere."""
     if x.device.type == "cpu" and scale.numel() == 1:
         # One operation. A GPU would be waited for to read the limits as numbers.
-        return torch.ops.aten.hardtanh_backward(gradient, x, *_limits(scale, low, high))
+        return torch.ops.aten.hardtanh_backward(gradient, x, *_ends(scale, low, high))
     beyond = torch.div(x, scale).round_()
     beyond.sub_(_clamped(beyond.clone(), low, high))  # exactly 0 inside, at least 1 outside
     return torch.ops.aten.hardtanh_backward(gradient, beyond, -0.5, 0.5)
 
 
-def _limits(scale: Tensor, low: Tensor, high: Tensor) -> tuple[float, float]:
-    """Between which values are rounded to the integers from ``low`` to ``high``."""
-    return float((low - 0.5) * scale), float((high + 0.5) * scale)
+ROUNDING = torch.finfo(torch.float32).eps
+
+
+def _ends(scale: Tensor, low: Tensor, high: Tensor) -> tuple[float, float]:
+    """Between which values, both excluded, numbers are rounded to the integers from ``low`` to ``high``."""
+    step, lowest, highest = scale.item(), low.item(), high.item()
+    below, above = (lowest - 0.5) * step, (highest + 0.5) * step
+    # Halves are rounded to even integers: where that is the limit itself, the half belongs inside.
+    if lowest % 2 == 0:
+        below -= abs(below) * ROUNDING
+    if highest % 2 == 0:
+        above += abs(above) * ROUNDING
+    return below, above
 
 
 class _FakeQuantize(torch.autograd.Function):

@@ -79,6 +79,17 @@ def test_a_large_tensor_in_pieces_is_quantized_as_in_one(monkeypatch):
 def test_values_on_and_beyond_the_last_step_pass_a_gradient_or_none():
     quantizer = Quantizer(QuantizerSettings(2, symmetric=True, learn_scale=True))
     quantizer.set_range(torch.tensor(-1.5), torch.tensor(1.5))  # a scale of 1, integers -2 to 1
-    x = torch.tensor([-2.6, -2.49, -2.0, 0.0, 1.0, 1.5, 1.49], requires_grad=True)
+    x = torch.tensor([-2.6, -2.5, -2.0, 0.0, 1.0, 1.5, 1.49], requires_grad=True)
     quantizer(x).sum().backward()
     assert x.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("low", [-3.0, -2.0, 0.0])
+@pytest.mark.parametrize("high", [1.0, 4.0])
+def test_a_value_halfway_between_integers_passes_a_gradient_where_it_is_rounded_inside(low, high):
+    scale = torch.tensor([0.25])
+    x = torch.arange(-20.0, 21) / 2 * scale  # integers and halves
+    for size in (1, len(x)):  # one scale for all, as activations have, and one a value, as weights have
+        passed = functional._inside(torch.ones_like(x), x, scale.expand(size), torch.tensor([low]), torch.tensor([high]))
+        rounded = (x / scale).round()
+        assert torch.equal(passed, ((low <= rounded) & (rounded <= high)).float())
