@@ -20,6 +20,8 @@ class BestMomentHook(Hook):
     calibrated model takes part, so tuning never ends worse than it began, by this score; of equals the earliest is kept.
 
     The frames that are held out are spread evenly over the calibration frames. Ranges and curves are still measured on them.
+    Where tuning sees several versions of a frame, the score is over those of the held-out frames: few frames alone, in a
+    network that rounding shakes, are scored by chance.
 
     Args:
         frames: Frames that are held out: a number, or a share of the calibration frames.
@@ -43,6 +45,7 @@ class BestMomentHook(Hook):
         self.kept: int | None = None
         self._state: dict[str, Tensor] = {}
         self._held_out: list[int] = []
+        self._parts: list[list[int]] = []
         self._scorers: dict[tuple[int, ...], LaneScorer] = {}
 
     def before_train_epoch(self, runner) -> None:
@@ -58,8 +61,8 @@ class BestMomentHook(Hook):
             raise UserError(f"BestMomentHook: {count} frames are to be held out, but there are {total} calibration frames")
         self._held_out = [int((number + 0.5) * total / count) for number in range(count)]
         loop.frames.tuned = sorted(set(range(total)) - set(self._held_out))
-        parts = loop.frames.parts(self._held_out)
-        self._scorers = {tuple(part): self._scorer(loop, part) for part in parts}
+        self._parts = loop.frames.parts(loop.frames.with_versions(self._held_out))
+        self._scorers = {tuple(part): self._scorer(loop, part) for part in self._parts}
         if not self.scores:
             self._look(runner, iteration=0)
 
@@ -100,7 +103,7 @@ class BestMomentHook(Hook):
             heads = loop.model.adapter.split({name: tensor.cpu() for name, tensor in raw.items()})
             return self._scorers[tuple(part)].of(heads)
 
-        return float(np.concatenate(list(shared_out(score, loop.frames.parts(self._held_out)))).mean())
+        return float(np.concatenate(list(shared_out(score, self._parts))).mean())
 
     def summary(self) -> dict:
         """For `summary.json`."""

@@ -77,11 +77,15 @@ class CalibrationFrames:
     @property
     def everything(self) -> list[int]:
         """Places of the frames and of all their versions."""
-        return list(range(len(self.samples)))
+        return self.with_versions(list(range(len(self))))
 
     def batch(self, index: list[int]) -> dict:
         """A data batch of the frames at ``index``."""
         return dict(inputs=self.images[index], data_samples=[self.samples[i] for i in index])
+
+    def with_versions(self, index: list[int]) -> list[int]:
+        """Places of the frames at ``index``, then of their second versions, and so on."""
+        return [version * len(self) + place for version in range(self.versions) for place in index]
 
     def parts(self, index: list[int] | None = None) -> list[list[int]]:
         """All frames, or those at ``index``, in order, as the indices of batches."""
