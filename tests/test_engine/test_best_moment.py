@@ -36,6 +36,25 @@ def test_tuning_never_ends_worse_than_it_began(spoiled):
     assert hook._score(spoiled) == hook.scores[hook.kept]
 
 
+def test_versions_of_the_held_out_frames_are_scored_with_them(roads, tmp_path):
+    run = tuned(roads, tmp_path, HOOK, train_cfg__tuning_frames=30)
+    hook, loop = hook_of(run), run.train_loop
+    held_out = sorted(set(range(len(loop.frames))) - set(loop.frames.tuned))
+    assert loop.frames.versions > 1
+
+    def mean_score(places: list[int]) -> float:
+        """Of the model that is left, frame after frame."""
+        scorers = ((place, hook._scorer(loop, [place])) for place in places)
+        with torch.no_grad():
+            return sum(
+                float(s.of(loop.model.adapter.split(loop.model.quantized_raw(loop.images([p]))))[0]) for p, s in scorers
+            ) / len(places)
+
+    expected = mean_score(loop.frames.with_versions(held_out))
+    assert hook.scores[hook.kept] == pytest.approx(expected, rel=1e-4)
+    assert hook.scores[hook.kept] != pytest.approx(mean_score(held_out), rel=1e-2)
+
+
 def test_the_summary_says_which_moment_was_kept(spoiled):
     hook = hook_of(spoiled)
     told = json.loads((Path(spoiled.work_dir) / "summary.json").read_text())["best_moment"]
