@@ -87,6 +87,7 @@ def started(detector: Detector, preset: str, setting: Setting, **options: Any) -
         calibration_root=[str(setting.frames)],
         options={
             "train_dataloader.dataset.count": FRAMES,
+            "train_dataloader.dataset.datasets": [],
             "train_dataloader.dataset.exclude": [],
             "train_dataloader.batch_size": BATCH,
             **NO_EVALUATION,

@@ -12,8 +12,9 @@ import pytest
 from mmsf.benchmark.grid import Detector
 from mmsf.benchmark.speed import PARTS, benchmark_speed, compare_speed, read_speed
 from mmsf.benchmark.speed_metric import made_up_frames, measure_metric
-from mmsf.benchmark.speed_setup import interleaved, ratio
+from mmsf.benchmark.speed_setup import FRAMES, Setting, interleaved, ratio, started, write_frames
 from mmsf.benchmark.speed_table import regressions, speed_table
+from mmsf.engine.config import read_config
 from mmsf.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,3 +133,13 @@ def test_every_part_is_measured(tmp_path):
         assert 0 <= own["iteration"][preset]["reranking_share"] < 1
         assert own["memory"]["ratio"][preset] > 0.5
         assert own["rival"]["speed_up"][preset] > 1
+
+
+def test_full_size_detectors_are_measured_without_their_data_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    setting = Setting(tmp_path, ROOT / "configs/_base_/ptq", rounds=1, threads=1)
+    write_frames(setting)
+    config = ROOT / "configs/lstr/lstr_r18s-1x_culane.py"
+    _, loop = started(Detector("lstr", str(config)), "best", setting)
+    assert len(loop.frames) == FRAMES
+    assert loop.images([0]).shape == (1, 3, *read_config(config).input_size)
