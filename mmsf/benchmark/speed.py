@@ -31,7 +31,7 @@ def benchmark_speed(
     parts: Sequence[str],
     say: Callable[[str], None],
 ) -> dict:
-    """Measure, and write ``speed.json`` and ``speed.md``.
+    """Measure, and write ``speed.json`` and ``speed.md``, anew after each detector.
 
     Args:
         detectors: The detectors.
@@ -53,35 +53,46 @@ def benchmark_speed(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            setting = Setting(Path(folder), presets.resolve(), rounds, threads)
+        with tempfile.TemporaryDirectory() as temporary:
+            setting = Setting(Path(temporary), presets.resolve(), rounds, threads)
             write_frames(setting)
-            found = {detector.name: _measure(detector, parts, setting, say) for detector in detectors}
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        content = {
-            "threads": threads,
-            "rounds": rounds,
-            "clock": clock_of(setting, device)[0],
-            "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
-            "batch": BATCH,
-            "frames": FRAMES,
-            "versions": {"torch": version("torch")},
-            "detectors": found,
-        }
+            content = _measured_with(setting)
+            # Stored after each: a full-size detector takes a quarter of an hour.
+            for detector in detectors:
+                content["detectors"][detector.name] = _measure(detector, parts, setting, say)
+                _store(content, Path(out))
         if "metric" in parts:
             say("CULane's metric ...")
             content["metric"] = measure_metric()
+            _store(content, Path(out))
     finally:
         torch.set_num_threads(before)
-    folder = Path(out)
+    say(f"{speed_table(content)}\nresults in {out}")
+    return content
+
+
+def _measured_with(setting: Setting) -> dict:
+    """``speed.json`` before anything is measured."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return {
+        "threads": setting.threads,
+        "rounds": setting.rounds,
+        "clock": clock_of(setting, device)[0],
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or platform.machine(),
+        "batch": BATCH,
+        "frames": FRAMES,
+        "versions": {"torch": version("torch")},
+        "detectors": {},
+    }
+
+
+def _store(content: dict, folder: Path) -> None:
+    """Write ``speed.json`` and ``speed.md``."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = speed_table(content)
     with whole_or_absent(folder / "speed.json") as path:
         path.write_text(json.dumps(content, indent=1) + "\n")
     with whole_or_absent(folder / "speed.md") as path:
-        path.write_text(table)
-    say(f"{table}\nresults in {folder}")
-    return content
+        path.write_text(speed_table(content))
 
 
 def _measure(detector: Detector, parts: Sequence[str], setting: Setting, say: Callable[[str], None]) -> dict:
