@@ -45,7 +45,6 @@ class BestMomentHook(Hook):
         self.kept: int | None = None
         self._state: dict[str, Tensor] = {}
         self._held_out: list[int] = []
-        self._parts: list[list[int]] = []
         self._scorers: dict[tuple[int, ...], LaneScorer] = {}
 
     def before_train_epoch(self, runner) -> None:
@@ -61,8 +60,8 @@ class BestMomentHook(Hook):
             raise UserError(f"BestMomentHook: {count} frames are to be held out, but there are {total} calibration frames")
         self._held_out = [int((number + 0.5) * total / count) for number in range(count)]
         loop.frames.tuned = sorted(set(range(total)) - set(self._held_out))
-        self._parts = loop.frames.parts(loop.frames.with_versions(self._held_out))
-        self._scorers = {tuple(part): self._scorer(loop, part) for part in self._parts}
+        parts = loop.frames.parts(loop.frames.with_versions(self._held_out))
+        self._scorers = {tuple(part): self._scorer(loop, part) for part in parts}
         if not self.scores:
             self._look(runner, iteration=0)
 
@@ -98,12 +97,12 @@ class BestMomentHook(Hook):
     def _score(self, runner) -> float:
         loop = runner.train_loop
 
-        def score(part: list[int]) -> np.ndarray:
-            raw = loop.model.quantized_raw(loop.images(part))
+        def score(part: tuple[int, ...]) -> np.ndarray:
+            raw = loop.model.quantized_raw(loop.images(list(part)))
             heads = loop.model.adapter.split({name: tensor.cpu() for name, tensor in raw.items()})
-            return self._scorers[tuple(part)].of(heads)
+            return self._scorers[part].of(heads)
 
-        return float(np.concatenate(list(shared_out(score, self._parts))).mean())
+        return float(np.concatenate(list(shared_out(score, list(self._scorers)))).mean())
 
     def summary(self) -> dict:
         """For `summary.json`."""

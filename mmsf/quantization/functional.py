@@ -43,18 +43,15 @@ def _inside(gradient: Tensor, x: Tensor, scale: Tensor, low: Tensor, high: Tenso
     return torch.ops.aten.hardtanh_backward(gradient, beyond, -0.5, 0.5)
 
 
-ROUNDING = torch.finfo(torch.float32).eps
-
-
 def _ends(scale: Tensor, low: Tensor, high: Tensor) -> tuple[float, float]:
     """Between which values, both excluded, numbers are rounded to the integers from ``low`` to ``high``."""
     step, lowest, highest = scale.item(), low.item(), high.item()
     below, above = (lowest - 0.5) * step, (highest + 0.5) * step
     # Halves are rounded to even integers: where that is the limit itself, the half belongs inside.
     if lowest % 2 == 0:
-        below -= abs(below) * ROUNDING
+        below -= abs(below) * _ROUNDING
     if highest % 2 == 0:
-        above += abs(above) * ROUNDING
+        above += abs(above) * _ROUNDING
     return below, above
 
 
@@ -73,6 +70,7 @@ class _FakeQuantize(torch.autograd.Function):
 
 # A step too far must not turn the grid over. Folded batch norms leave weights of 1e-8, whose scales are far below.
 SMALLEST_SCALE = 1e-20
+_ROUNDING = torch.finfo(torch.float32).eps  # next number, as a share of one
 
 
 class _FakeQuantizeLearned(torch.autograd.Function):

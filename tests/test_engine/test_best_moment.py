@@ -42,13 +42,14 @@ def test_versions_of_the_held_out_frames_are_scored_with_them(roads, tmp_path):
     held_out = sorted(set(range(len(loop.frames))) - set(loop.frames.tuned))
     assert loop.frames.versions > 1
 
+    @torch.no_grad()
+    def score_of(place: int) -> float:
+        """Of the model that is left, on one frame."""
+        raw = loop.model.quantized_raw(loop.images([place]))
+        return float(hook._scorer(loop, [place]).of(loop.model.adapter.split(raw))[0])
+
     def mean_score(places: list[int]) -> float:
-        """Of the model that is left, frame after frame."""
-        scorers = ((place, hook._scorer(loop, [place])) for place in places)
-        with torch.no_grad():
-            return sum(
-                float(s.of(loop.model.adapter.split(loop.model.quantized_raw(loop.images([p]))))[0]) for p, s in scorers
-            ) / len(places)
+        return sum(map(score_of, places)) / len(places)
 
     expected = mean_score(loop.frames.with_versions(held_out))
     assert hook.scores[hook.kept] == pytest.approx(expected, rel=1e-4)
