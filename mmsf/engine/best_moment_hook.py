@@ -45,7 +45,7 @@ class BestMomentHook(Hook):
         self.kept: int | None = None
         self._state: dict[str, Tensor] = {}
         self._held_out: list[int] = []
-        self._scorers: dict[tuple[int, ...], LaneScorer] = {}
+        self._batches: list[tuple[list[int], LaneScorer]] = []
 
     def before_train_epoch(self, runner) -> None:
         """Hold the frames out; score the calibrated model.
@@ -61,7 +61,7 @@ class BestMomentHook(Hook):
         self._held_out = [int((number + 0.5) * total / count) for number in range(count)]
         loop.frames.tuned = sorted(set(range(total)) - set(self._held_out))
         parts = loop.frames.parts(loop.frames.with_versions(self._held_out))
-        self._scorers = {tuple(part): self._scorer(loop, part) for part in parts}
+        self._batches = [(part, self._scorer(loop, part)) for part in parts]
         if not self.scores:
             self._look(runner, iteration=0)
 
@@ -97,12 +97,12 @@ class BestMomentHook(Hook):
     def _score(self, runner) -> float:
         loop = runner.train_loop
 
-        def score(part: tuple[int, ...]) -> np.ndarray:
-            raw = loop.model.quantized_raw(loop.images(list(part)))
-            heads = loop.model.adapter.split({name: tensor.cpu() for name, tensor in raw.items()})
-            return self._scorers[part].of(heads)
+        def score(batch: tuple[list[int], LaneScorer]) -> np.ndarray:
+            part, scorer = batch
+            raw = loop.model.quantized_raw(loop.images(part))
+            return scorer.of(loop.model.adapter.split({name: tensor.cpu() for name, tensor in raw.items()}))
 
-        return float(np.concatenate(list(shared_out(score, list(self._scorers)))).mean())
+        return float(np.concatenate(list(shared_out(score, self._batches))).mean())
 
     def summary(self) -> dict:
         """For `summary.json`."""

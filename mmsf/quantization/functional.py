@@ -70,7 +70,7 @@ class _FakeQuantize(torch.autograd.Function):
 
 # A step too far must not turn the grid over. Folded batch norms leave weights of 1e-8, whose scales are far below.
 SMALLEST_SCALE = 1e-20
-_ROUNDING = torch.finfo(torch.float32).eps  # next number, as a share of one
+_ROUNDING = torch.finfo(torch.float32).eps  # of a number, its distance to the next one is at most this share
 
 
 class _FakeQuantizeLearned(torch.autograd.Function):
