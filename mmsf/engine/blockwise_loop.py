@@ -20,7 +20,7 @@ from mmsf.quantization import switched_off
 from mmsf.reconstruction import (
     Kept,
     ReconstructionSettings,
-    TensorMemory,
+    Replay,
     Unit,
     UnitData,
     UnitTuner,
@@ -40,7 +40,7 @@ class BlockwiseLoop(PTQLoop):
     """`PTQLoop` whose tuning takes one unit of the network after the other, in the order in which they run.
 
     A unit's inputs come from the network as quantized so far, its targets from the float network. Both are kept for all
-    calibration frames: a run of the network up to the unit each. A run resumes at the unit where it was stopped.
+    calibration frames; see `Replay` for what of the network is run for that. A run resumes at the unit where it was stopped.
 
     The optimizer of ``optim_wrapper`` gives type and settings of the units' own ones; it never makes a step itself.
 
@@ -51,7 +51,7 @@ class BlockwiseLoop(PTQLoop):
         activation_range: As `PTQLoop`.
         reconstruction: Arguments of `ReconstructionSettings`.
         memory_mb: As `PTQLoop`; what images and kept outputs leave of it, a unit's inputs and outputs may take on the
-            model's device while the unit is tuned.
+            model's device while the unit is tuned, and up to half of that, outputs of what runs before the unit.
         equalisation: As `PTQLoop`.
         curves: As `PTQLoop`.
         distortion: As `PTQLoop`.
@@ -93,6 +93,7 @@ class BlockwiseLoop(PTQLoop):
         self.float_weights = self._present_weights()
         self.units = find_units(network, self._run_on_nothing, BLOCKS if self.settings.units == "block" else ())
         self.done = dict.fromkeys(STAGES, 0)
+        self._replays: dict[str, Replay] = {}
         self.has_final_ranges = False
         self.unit_errors: dict[str, dict[str, list[float]]] = {stage: {} for stage in STAGES}
         tuned = [(stage, unit) for stage in STAGES for unit in self.units if self._iterations(stage, unit)]
@@ -155,6 +156,7 @@ class BlockwiseLoop(PTQLoop):
         self.errors["after"] = self.semantic_errors()
 
     def _tune_stage(self, stage: str, progress: Progress) -> None:
+        self._replays = self._new_replays()
         for number in range(self.done[stage], len(self.units)):
             unit = self.units[number]
             self.done[stage] = number + 1
@@ -164,10 +166,13 @@ class BlockwiseLoop(PTQLoop):
                 self._iter += self._iterations(stage, unit)
                 self.save("units.pth")
 
+    def _new_replays(self) -> dict[str, Replay]:
+        return {side: Replay(self.model.quantized.network, self.memory.free / 4) for side in ("quantized", "float")}
+
     def _tune_unit(self, stage: str, number: int, progress: Progress) -> None:
         unit, device = self.units[number], self.model.head_weights.device
         seed = (self.runner.seed * len(STAGES) + STAGES.index(stage)) * 1_000_003 + number
-        data = self._data(stage, number, self.memory.rest(device), torch.Generator().manual_seed(seed))
+        data = self._data(stage, number, torch.Generator().manual_seed(seed))
         tuner = UnitTuner(self.model.quantized, unit, data, self.settings, self._optimizer, seed, device)
         title = f"{stage}, unit {number + 1} of {len(self.units)}, {unit.name}"
 
@@ -188,9 +193,11 @@ class BlockwiseLoop(PTQLoop):
     def _optimizer(self, groups: list[dict]) -> Optimizer:
         return OPTIMIZERS.build(dict(self.runner.cfg.optim_wrapper.optimizer, params=groups))
 
-    def _data(self, stage: str, number: int, memory: TensorMemory, generator: torch.Generator) -> UnitData:
+    def _data(self, stage: str, number: int, generator: torch.Generator) -> UnitData:
         """Run the network up to the unit, in float and as quantized so far; ``generator`` is of the 'lanes' objective."""
         unit, network = self.units[number], self.model.quantized
+        quantized, floating = self._replays["quantized"], self._replays["float"]
+        memory = self.memory.rest(self.model.head_weights.device, quantized.room + floating.room)
         rounding = stage == "rounding"
         mixing = rounding and self.settings.keep_probability is not None
         keep = partial(Kept, joined=unit.joined, frames=len(self.frames), memory=memory)
@@ -199,18 +206,19 @@ class BlockwiseLoop(PTQLoop):
         if rounding and self.settings.objective != "mse":
             data.importance = keep(outs)
             later = [quantizer for other in self.units[number + 1 :] for quantizer in other.quantizers()]
-        for batch in self.frames.batches():
+        for place, batch in enumerate(self.frames.batches()):
             images, kept = self._images_and_target(batch)
             run: Callable = partial(self.model.quantized_raw, images, compared_to=kept)
             with torch.no_grad():
-                data.inputs.append(values for values, _ in record(unit, run)[0])
-                with network.in_float(self.float_weights):
+                with quantized.before(unit, place):
+                    data.inputs.append(values for values, _ in record(unit, run)[0])
+                with network.in_float(self.float_weights), floating.before(unit, place):
                     runs, _ = record(unit, run)
             data.targets.append(tensors for _, tensors in runs)
             if data.float_inputs is not None:
                 data.float_inputs.append(values for values, _ in runs)
             if data.importance is not None:
-                with switched_off(later):
+                with switched_off(later), quantized.before(unit, place):
                     runs, raw = record(unit, run, to_the_end=True)
                 squares = iter(self._importance(kept, raw, [t for _, tensors in runs for t in tensors], generator))
                 data.importance.append([next(squares) for _ in tensors] for _, tensors in runs)

@@ -69,7 +69,7 @@ class QuantizedNetwork(nn.Module):
         self.call_names = list(wanted)
         self.calls = nn.ModuleList(self._call(n, c, groups) for n, c in wanted.items())
         del self._shared
-        self._functions = self._watch_calls() if self.calls else None
+        self._functions = self._watch_calls(followed) if self.calls else None
 
     def _wants(self, name: str, from_layers: list[bool], last: set[str]) -> bool:
         kind = name.rpartition(":")[2].rstrip("0123456789")
@@ -137,8 +137,9 @@ class QuantizedNetwork(nn.Module):
             if own and not inside and name not in self.left_float:
                 self.left_float[name] = f"{type(module).__name__} stays in float"
 
-    def _watch_calls(self) -> QuantizedFunctions:
-        owners = {name.rpartition(":")[0] for name in self.call_names}
+    def _watch_calls(self, followed: Followed) -> QuantizedFunctions:
+        # Also of calls that are not quantized: they must not count for the module around.
+        owners = {name.rpartition(":")[0] for name in followed.calls}
         named = {self.network.get_submodule(owner): owner for owner in owners}
         opaque = {m for m in self.network.modules() if isinstance(m, QuantizedLayer)}
         stack = ModuleStack(named, opaque)

@@ -4,6 +4,7 @@ from mmsf.reconstruction.activations import Kept, record
 from mmsf.reconstruction.decoded import DecodedLaneLoss
 from mmsf.reconstruction.importance import lane_gradients, normalise, squared_gradients
 from mmsf.reconstruction.memory import TensorMemory, put_frames
+from mmsf.reconstruction.replay import Replay
 from mmsf.reconstruction.selective_focus import SelectiveFocusLoss
 from mmsf.reconstruction.settings import ReconstructionSettings
 from mmsf.reconstruction.tuning import UnitData, UnitTuner
@@ -13,6 +14,7 @@ __all__ = [
     "DecodedLaneLoss",
     "Kept",
     "ReconstructionSettings",
+    "Replay",
     "SelectiveFocusLoss",
     "TensorMemory",
     "Unit",

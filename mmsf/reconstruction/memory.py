@@ -35,9 +35,14 @@ class TensorMemory:
         self._limit = limit_mb * MEGABYTE
         self.held = self.spilled = 0
 
-    def rest(self, device: torch.device) -> "TensorMemory":
-        """Room of its own for tensors that live shorter: what is left here, on a device."""
-        return TensorMemory(self.folder, (self._limit - self.held) / MEGABYTE, device)
+    @property
+    def free(self) -> float:
+        """Bytes on the device that are left."""
+        return self._limit - self.held
+
+    def rest(self, device: torch.device, without: float = 0) -> "TensorMemory":
+        """Room of its own for tensors that live shorter: what is left here, on a device, but for ``without`` bytes."""
+        return TensorMemory(self.folder, (self.free - without) / MEGABYTE, device)
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """A contiguous tensor, not initialised.

@@ -181,3 +181,40 @@ def test_a_shared_module_may_join_more_tensors_in_a_later_call(profile):
     assert quantized.call_names == (["gather:concatenation0"] if profile in ("onnxruntime", "tensorrt") else [])
     for name, value in exact.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=0.05)
+
+
+class Shifted(nn.Module):
+    """Adds a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.ones(8, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.shift
+
+
+class SumBehindASum(nn.Module):
+    """A sum of two layers behind a sum with a constant, which is another module's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.shifted = nn.Conv2d(3, 8, 3), Shifted()
+        self.one, self.other, self.after = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        x = self.shifted(self.stem(images))
+        return {"out": self.after(self.one(x) + self.other(x))}
+
+
+@torch.no_grad()
+def test_a_sum_that_stays_in_float_does_not_count_for_the_module_around():
+    settings = QuantizationSettings("w8a8", profile="onnxruntime")
+    quantized = QuantizedNetwork(SumBehindASum().eval(), lambda network: network(toy_images(1)), settings)
+    assert quantized.call_names == [":add0"]
+    sums: list[list[Tensor]] = []
+    quantized.calls[0].register_forward_hook(lambda module, args, _: sums.append(args[0]))
+    with quantized.observing(), quantized.running():
+        quantized.network(toy_images())
+    ((one, other),) = sums
+    assert one.shape == other.shape == (*one.shape[:1], 8, *one.shape[2:])
