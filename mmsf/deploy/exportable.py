@@ -35,6 +35,7 @@ class ActivationNode(nn.Module):
     def __init__(self, quantizer: Quantizer, numbers: "Numbers") -> None:
         super().__init__()
         self.numbers = numbers
+        self.offset = quantizer.offset
         settings = quantizer.settings
         self.clip = settings.bits < 8
         low, high = quantizer.grid_limits()
@@ -45,8 +46,10 @@ class ActivationNode(nn.Module):
         self.register_buffer("high", high)
 
     def forward(self, x: Tensor) -> Tensor:
-        number = self.numbers.next()
-        return QuantizeDequantize.apply(x, self.scale, self.zero_point, self.low, self.high, self.clip, number)
+        number, offset = self.numbers.next(), self.offset(x)
+        x = x if offset is None else x + offset
+        y = QuantizeDequantize.apply(x, self.scale, self.zero_point, self.low, self.high, self.clip, number)
+        return y if offset is None else y - offset
 
 
 class StoredIntegers(nn.Module):

@@ -49,12 +49,14 @@ def following(network: QuantizedNetwork, integers: Sequence[Tensor | None], coun
         if theirs is None:
             return output
         theirs = theirs.to(output) - quantizer.zero_point
-        own = quantizer.integers(args[0])
-        explained = (torch.div(args[0], quantizer.scale).clamp(*quantizer.grid_limits()) - theirs).abs() <= 0.5 + BORDER
+        own, offset = quantizer.integers(args[0]), quantizer.offset(args[0])
+        x = args[0] if offset is None else args[0] + offset
+        explained = (torch.div(x, quantizer.scale).clamp(*quantizer.grid_limits()) - theirs).abs() <= 0.5 + BORDER
         counts.values += own.numel()
         counts.border += int((explained & (own != theirs)).sum())
         counts.apart += int((~explained).sum())
-        return torch.where(explained, theirs, own) * quantizer.scale
+        y = torch.where(explained, theirs, own) * quantizer.scale
+        return y if offset is None else y - offset
 
     handles = [quantizer.register_forward_hook(follow) for _, quantizer in network.activation_quantizers()]
     try:

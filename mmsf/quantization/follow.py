@@ -41,6 +41,7 @@ class Followed:
         order: Names of the layers with a weight, in the order of their first run.
         runs: How often each ran.
         multiply_accumulates: Of each layer, all runs together.
+        first: Layers that no other layer runs before: they read the images, or constants.
         last: Layers whose output reaches a raw output with no other layer between.
         calls: Function calls (matrix products, additions, concatenations) by name.
         last_calls: Additions and concatenations whose result reaches a raw output with no layer and no product between.
@@ -52,6 +53,7 @@ class Followed:
     order: list[str] = field(default_factory=list)
     runs: Counter = field(default_factory=Counter)
     multiply_accumulates: Counter = field(default_factory=Counter)
+    first: set[str] = field(default_factory=set)
     last: set[str] = field(default_factory=set)
     calls: dict[str, FollowedCall] = field(default_factory=dict)
     last_calls: set[str] = field(default_factory=set)
@@ -142,6 +144,8 @@ def follow(model: nn.Module, run: Callable[[], object]) -> Followed:
             followed.order.append(name)
         followed.runs[name] += 1
         followed.multiply_accumulates[name] += multiply_accumulates(module, args[0], out)
+        if not watcher.origins.get(id(args[0])):
+            followed.first.add(name)
         watcher.kept += [args[0], out]
         watcher.origins[id(out)], watcher.since[id(out)] = frozenset([name]), frozenset()
         watcher.straight.add(id(out))

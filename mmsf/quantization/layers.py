@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsf.quantization.functional import fake_quantize, learned_slope, with_scale_gradient
+from mmsf.quantization.functional import fake_quantize, with_scale_gradient
 from mmsf.quantization.quantizer import Quantizer
 
 # The largest integers of 32 bits that float32 holds.
@@ -144,7 +144,7 @@ class QuantizedLayer(nn.Module):
         for, the derivative by the scale is carried forwards, through the layer.
         """
         quantizer, weight = self.input_quantizer, self.quantized_weight()
-        quantized, slope = learned_slope(x, *quantizer.grid_for(x))
+        quantized, slope = quantizer.with_slope(x)
         y = self.operation(self.layer, weight, self.quantized_bias(), quantized, *rest)
         with torch.no_grad():
             slope = self.operation(self.layer, weight, None, slope, *rest)

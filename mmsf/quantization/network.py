@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmsf.errors import UserError
 from mmsf.quantization.attention import decompose_attention
 from mmsf.quantization.channel_bits import ChannelBitsQuantizer
+from mmsf.quantization.dither import DitheredQuantizer
 from mmsf.quantization.folding import fold_batch_norms, replace_everywhere
 from mmsf.quantization.follow import Followed, FollowedCall, follow
 from mmsf.quantization.functions import ModuleStack, QuantizedCall, QuantizedFunctions
@@ -94,7 +95,7 @@ class QuantizedNetwork(nn.Module):
                 chosen = self.profile.weight_settings(bits.weight, axis, self.settings.learn_weight_scale)
                 weight = Quantizer(chosen, layer.weight.shape[axis])
             if bits.activation is not None:
-                activation = self._input_quantizer(layer, bits.activation, groups.get(name))
+                activation = self._input_quantizer(name, layer, bits.activation, followed, groups)
             replace_everywhere(self.network, layer, QuantizedLayer(layer, weight, activation, self.profile.integer_bias))
 
     def _call(self, name: str, call: FollowedCall, groups: dict[str, int]) -> QuantizedCall:
@@ -106,12 +107,18 @@ class QuantizedNetwork(nn.Module):
             [None if n in left else self._activation(bits, groups.get(f"{name}.{n}")) for n in range(call.operands)]
         )
 
-    def _input_quantizer(self, layer: nn.Module, bits: int, group: int | None) -> Quantizer:
-        if not self.settings.activation_channel_bits:
-            return self._activation(bits, group)
-        axis, channels = input_channels(layer)
-        settings = self._activation_settings(bits)
-        return ChannelBitsQuantizer(replace(settings, per_channel=True, channel_axis=axis), channels)
+    def _input_quantizer(
+        self, name: str, layer: nn.Module, bits: int, followed: Followed, groups: dict[str, int]
+    ) -> Quantizer:
+        group, settings = groups.get(name), self._activation_settings(bits)
+        if self.settings.activation_channel_bits:
+            axis, channels = input_channels(layer)
+            return ChannelBitsQuantizer(replace(settings, per_channel=True, channel_axis=axis), channels)
+        reads_images = name in followed.first and isinstance(layer, nn.Conv2d)
+        alone = group is None or list(groups.values()).count(group) == 1
+        if self.settings.dither_images and reads_images and alone:
+            return DitheredQuantizer(settings, layer)
+        return self._activation(bits, group)
 
     def _activation(self, bits: int, group: int | None) -> Quantizer:
         """A quantizer of its own, or where the reader is in a group, the group's."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsf.errors import UserError
-from mmsf.quantization.functional import SMALLEST_SCALE, fake_quantize, fake_quantize_learned, round_within
+from mmsf.quantization.functional import SMALLEST_SCALE, fake_quantize, fake_quantize_learned, learned_slope, round_within
 from mmsf.quantization.histogram import GrowingHistogram
 
 
@@ -144,10 +144,15 @@ class Quantizer(nn.Module):
         shape[self.settings.channel_axis] = -1
         return values.view(shape)
 
+    def offset(self, x: Tensor) -> Tensor | None:
+        """What is added to ``x`` before it is rounded, and taken off again after; None for nothing."""
+        return None
+
     def integers(self, x: Tensor) -> Tensor:
         """The integers, around a zero at 0, that ``x`` is rounded to; shape of ``x``, float."""
         scale, low, high = self.grid_for(x)
-        return torch.div(x, scale).round_().clamp_(low, high)
+        offset = self.offset(x)
+        return torch.div(x if offset is None else x + offset, scale).round_().clamp_(low, high)
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` (any shape; channels on ``channel_axis`` where per channel)."""
@@ -158,13 +163,24 @@ class Quantizer(nn.Module):
             return x
         if self.rounding is not None:
             return self.rounding()
-        grid = self.grid_for(x)
-        if self.settings.learn_scale:
-            offset = self._shaped(self._integer_zero_point(), x) if self.settings.learn_offset else None
-            y = fake_quantize_learned(x, *grid, self.settings.integer_range[1], offset)
-        else:
-            y = fake_quantize(x, *grid)
+        offset = self.offset(x)
+        y = self._rounded(x) if offset is None else self._rounded(x + offset) - offset
         return y if self.dropping is None else self.dropping(y, x)
+
+    def _rounded(self, x: Tensor) -> Tensor:
+        grid = self.grid_for(x)
+        if not self.settings.learn_scale:
+            return fake_quantize(x, *grid)
+        zero_point = self._shaped(self._integer_zero_point(), x) if self.settings.learn_offset else None
+        return fake_quantize_learned(x, *grid, self.settings.integer_range[1], zero_point)
+
+    def with_slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` makes of ``x``, and its derivative by the scale; neither has a gradient."""
+        offset = self.offset(x)
+        if offset is None:
+            return learned_slope(x, *self.grid_for(x))
+        y, slope = learned_slope(x + offset, *self.grid_for(x))
+        return y.sub_(offset), slope
 
     def only_scale_is_tuned(self, x: Tensor) -> bool:
         """Whether, of all that `forward` makes of ``x``, the scale alone, one for all of it, asks for a gradient now."""

@@ -18,6 +18,7 @@ class QuantizationSettings:
         learn_activation_scale: Activation scales are tuned with the weights (LSQ).
         activation_channel_bits: Every channel of a layer's input has a grid and bits of its own; the stated ones are their
             mean. For reference only: no runtime can do it. Operands of function calls keep one grid.
+        dither_images: A `DitheredQuantizer` rounds images for the convolution that reads them, if it reads them alone.
         learn_weight_scale: So are the weights' scales.
         learn_offset: So are the activations' zero points (LSQ+).
         overrides: Layer name or pattern -> bits ('w8a8', 'float', [8, 4]).
@@ -31,6 +32,7 @@ class QuantizationSettings:
     profile: str = "academic"
     learn_activation_scale: bool = False
     activation_channel_bits: bool = False
+    dither_images: bool = False
     learn_weight_scale: bool = False
     learn_offset: bool = False
     overrides: dict = field(default_factory=dict)

@@ -17,6 +17,7 @@ from mmsf.engine.config import read_config, set_roots
 from mmsf.engine.evaluate import evaluate
 from mmsf.engine.quantized_file import read_quantized
 from mmsf.errors import UserError
+from mmsf.quantization.dither import DitheredQuantizer
 
 
 def exported(family: str, weights: Path, backend: str, roads: Path, **arguments) -> tuple[Path, parity.Parity]:
@@ -133,7 +134,7 @@ def test_weights_of_another_profile_are_refused(laneatt: Path, roads: Path, tmp_
 @pytest.fixture(scope="module")
 def four_bits(roads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("four") / "quantized.pth"
-    return write_ranges(path, "laneatt", roads, profile="onnxruntime", bits="w4a4")
+    return write_ranges(path, "laneatt", roads, profile="onnxruntime", bits="w4a4", dither_images=True)
 
 
 def test_four_bit_activations_are_refused_unless_simulated(four_bits: Path, roads: Path, tmp_path: Path) -> None:
@@ -143,6 +144,8 @@ def test_four_bit_activations_are_refused_unless_simulated(four_bits: Path, road
     path, _ = exported("laneatt", four_bits, "onnxruntime", roads, simulated=True, say=lines.append)
     assert lines[0] == "simulated: 4-bit activations are held in 8-bit numbers"
     assert read_description(path).simulated
+    # And the file computes what the model does, whose images are dithered.
+    assert isinstance(read_quantized(four_bits).quantized.network.backbone.conv1.input_quantizer, DitheredQuantizer)
 
 
 def test_four_bit_weights_take_half_a_byte(roads: Path, tmp_path: Path) -> None:
