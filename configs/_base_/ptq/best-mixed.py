@@ -5,5 +5,5 @@ _base_ = "./best.py"
 
 ptq_model = dict(quantizer=dict(dither_images=True))
 ptq_train_cfg = dict(bit_planner=dict(budget="mac_share=0.05"))
-ptq_optim_wrapper = dict(optimizer=dict(lr=5e-5), paramwise_cfg=dict(weight_rate=5e-4, scale_rate=5e-4))
+ptq_optim_wrapper = dict(optimizer=dict(lr=1e-5), paramwise_cfg=dict(weight_rate=1e-4, scale_rate=1e-4))
 ptq_custom_hooks = [*_base_.ptq_custom_hooks[:-1], dict(type="mmsf.ResultHook", method="best-mixed", preset="best-mixed")]
