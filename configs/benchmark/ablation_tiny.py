@@ -36,6 +36,12 @@ methods = [
         preset="best",
         options={"model.quantizer.scheme": "customary"},
     ),
+    dict(
+        name="dithered",
+        title="with dithered images",
+        preset="best",
+        options={"model.quantizer.dither_images": True},
+    ),
     dict(name="selective-focus", title="preset selective-focus", preset="selective-focus"),
     dict(
         name="slope",
@@ -44,6 +50,12 @@ methods = [
         options={"custom_hooks.0.selection": "slope"},
     ),
     dict(name="best-mixed", title="preset best-mixed", preset="best-mixed"),
+    dict(
+        name="undithered",
+        title="preset best-mixed, images not dithered",
+        preset="best-mixed",
+        options={"model.quantizer.dither_images": False},
+    ),
 ]
 options = {"train_cfg.max_iters": 400, "param_scheduler.0.T_max": 400}
 bits = ["w4a4"]
