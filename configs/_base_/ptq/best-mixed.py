@@ -1,6 +1,6 @@
 # As `best`, with a bit plan: the layers whose quantization distorts the lanes most, with at most 5 % of the
-# multiply-accumulates, get 8 bits; images of 4 bits are dithered. Little is left to mend then: smaller steps. The bits are in
-# the files best-mixed_w*a*.py.
+# multiply-accumulates, get 8 bits; images of 4 bits are dithered. Little is left to mend then: smaller steps. The bits are
+# in the files best-mixed_w*a*.py.
 _base_ = "./best.py"
 
 ptq_model = dict(quantizer=dict(dither_images=True))
