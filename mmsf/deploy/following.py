@@ -50,8 +50,7 @@ def following(network: QuantizedNetwork, integers: Sequence[Tensor | None], coun
             return output
         theirs = theirs.to(output) - quantizer.zero_point
         own, offset = quantizer.integers(args[0]), quantizer.offset(args[0])
-        x = args[0] if offset is None else args[0] + offset
-        explained = (torch.div(x, quantizer.scale).clamp(*quantizer.grid_limits()) - theirs).abs() <= 0.5 + BORDER
+        explained = (quantizer.steps(args[0]).clamp(*quantizer.grid_limits()) - theirs).abs() <= 0.5 + BORDER
         counts.values += own.numel()
         counts.border += int((explained & (own != theirs)).sum())
         counts.apart += int((~explained).sum())

@@ -10,7 +10,15 @@ CAMERA_BITS = 8
 
 
 def dither_tile(channels: int, stride: tuple[int, int]) -> Tensor:
-    """Offsets (channels, *stride) in steps of the grid: equally spaced in (-1/2, 1/2), their mean 0."""
+    """Offsets in steps of the grid: equally spaced in (-1/2, 1/2), their mean 0.
+
+    Args:
+        channels: C, colours of the image.
+        stride: Rows and columns of the tile.
+
+    Returns:
+        (C, rows, columns).
+    """
     rows, columns = torch.arange(stride[0])[:, None], torch.arange(stride[1])
     # Neighbours in a row and in a column are far from each other: for 2 x 2, the ranks 0 2 / 3 1.
     rank = stride[0] * ((columns - rows) % stride[1]) + rows
@@ -19,7 +27,7 @@ def dither_tile(channels: int, stride: tuple[int, int]) -> Tensor:
 
 
 class DitheredQuantizer(Quantizer):
-    """A `Quantizer` of images: an offset is added to every pixel before it is rounded, and taken off again (Roberts 1962).
+    """A `Quantizer` of images: an offset is added to every pixel before it is rounded, and taken off again.
 
     Equal pixels are thus rounded to different integers, whose mean is nearer to them than any one of them. The offsets
     repeat with the stride of the convolution that reads the image. So what they add to its output is, but for the
@@ -31,6 +39,9 @@ class DitheredQuantizer(Quantizer):
     Args:
         settings: What the quantizer does; one range for the whole image.
         layer: The convolution that reads the images.
+
+    Source:
+        Roberts, "Picture coding using pseudo-random noise", 1962; there the offsets are random.
     """
 
     def __init__(self, settings: QuantizerSettings, layer: nn.Conv2d) -> None:

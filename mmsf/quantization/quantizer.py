@@ -145,14 +145,18 @@ class Quantizer(nn.Module):
         return values.view(shape)
 
     def offset(self, x: Tensor) -> Tensor | None:
-        """What is added to ``x`` before it is rounded, and taken off again after; None for nothing."""
+        """What is added to ``x`` before it is rounded, and taken off again after, in the unit of ``x``; None for nothing."""
         return None
+
+    def steps(self, x: Tensor) -> Tensor:
+        """``x``, offset included, in steps of the grid; shape of ``x``, not rounded."""
+        offset = self.offset(x)
+        return torch.div(x if offset is None else x + offset, self._shaped(self.scale, x))
 
     def integers(self, x: Tensor) -> Tensor:
         """The integers, around a zero at 0, that ``x`` is rounded to; shape of ``x``, float."""
-        scale, low, high = self.grid_for(x)
-        offset = self.offset(x)
-        return torch.div(x if offset is None else x + offset, scale).round_().clamp_(low, high)
+        _, low, high = self.grid_for(x)
+        return self.steps(x).round_().clamp_(low, high)
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` (any shape; channels on ``channel_axis`` where per channel)."""

@@ -27,6 +27,7 @@ class Replay:
     def __init__(self, network: nn.Module, room: float) -> None:
         self.network, self.room = network, room
         self.held = 0
+        self._unit: Unit | None = None
         self._outputs: dict[nn.Module, dict[int, list]] = {}
 
     @contextmanager
@@ -37,13 +38,12 @@ class Replay:
             unit: The unit; all that begin before it are done with.
             batch: Number of the batch.
         """
-        modules = _outermost_without(unit.module, self.network)
-        for gone in self._outputs.keys() - modules:
-            self._forget(gone)
+        if unit is not self._unit:
+            self._go_on_to(unit)
         begun: list[bool] = []
         handle = unit.module.register_forward_pre_hook(lambda *_: begun.append(True))
-        own = {module: vars(module).get("forward") for module in modules}
-        for module in modules:
+        own = {module: vars(module).get("forward") for module in self._outputs}
+        for module in own:
             module.forward = self._replaying(module, batch, begun)
         try:
             yield
@@ -56,7 +56,7 @@ class Replay:
                     module.forward = forward
 
     def _replaying(self, module: nn.Module, batch: int, begun: list[bool]) -> Callable:
-        kept = self._outputs.setdefault(module, {}).setdefault(batch, [])
+        kept = self._outputs[module].setdefault(batch, [])
         compute, calls = module.forward, count()
 
         def forward(*args, **kwargs):
@@ -73,8 +73,10 @@ class Replay:
 
         return forward
 
-    def _forget(self, module: nn.Module) -> None:
-        self.held -= sum(_size(outputs) for outputs in self._outputs.pop(module).values())
+    def _go_on_to(self, unit: Unit) -> None:
+        modules = _outermost_without(unit.module, self.network)
+        self.held -= sum(_size(self._outputs[gone]) for gone in self._outputs.keys() - modules)
+        self._unit, self._outputs = unit, {module: self._outputs.get(module, {}) for module in modules}
 
 
 def _outermost_without(inner: nn.Module, network: nn.Module) -> set[nn.Module]:
