@@ -28,15 +28,16 @@ def semantic_error(
     """
     difference = output.semantics[name] - target.semantics[name]
     if unit is not None:
-        difference = difference / unit
+        difference = difference / unit.to(difference)
     if focus_power:
         difference = adapter.gate(target, name) ** focus_power * difference
     return difference.square().mean()
 
 
-def confidence_error(target: HeadOutputs, output: HeadOutputs, name: str) -> Tensor:
-    """Mean of ``(C_output - C_target)^2``, the confidence term of Eq. 6 without its weight; scalar."""
-    return (output.confidences[name] - target.confidences[name]).square().mean()
+def confidence_error(target: HeadOutputs, output: HeadOutputs, name: str, unit: Tensor | None = None) -> Tensor:
+    """Mean of ``((C_output - C_target) / unit)^2``, the confidence term of Eq. 6 without its weight; scalar."""
+    error = (output.confidences[name] - target.confidences[name]).square().mean()
+    return error if unit is None else error / unit.to(error) ** 2
 
 
 def head_errors(target: HeadOutputs, output: HeadOutputs) -> dict[str, Tensor]:

@@ -153,4 +153,6 @@ class SensitivityHook(Hook):
         """Take them up again."""
         if "sensitivity" in checkpoint:
             state = checkpoint["sensitivity"]
-            self.history, self._losses, self._recent = state["history"], state["losses"], state["recent"]
+            self.history, self._losses = state["history"], state["losses"]
+            # MMEngine puts a whole checkpoint on the model's device; the curves are measured on the processor.
+            self._recent = [{name: error.cpu() for name, error in errors.items()} for errors in state["recent"]]

@@ -76,6 +76,6 @@ class SelectiveFocusLoss(nn.Module):
             losses[f"loss_{name}"] = head_weights[index] * error
             losses[f"error_{name}"] = error.detach()
         for name in target.confidences:
-            error = confidence_error(target, output, name) / self.units.get(name, 1.0) ** 2
+            error = confidence_error(target, output, name, self.units.get(name))
             losses[f"loss_{name}_confidence"] = self.confidence_weight * error
         return losses

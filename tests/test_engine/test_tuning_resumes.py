@@ -1,4 +1,5 @@
 import pytest
+import torch
 from test_engine.tuned import assert_resumes_exactly
 
 from mmsf.engine import SensitivityHook
@@ -23,3 +24,14 @@ def test_a_stopped_run_with_all_further_hooks_resumes_exactly(roads, tmp_path):
 def test_an_unknown_selection_is_refused():
     with pytest.raises(UserError, match="top-k or slope; got 'soft'"):
         SensitivityHook(selection="soft")
+
+
+def test_errors_that_were_kept_for_curves_come_back_on_the_processor():
+    class Elsewhere(torch.Tensor):
+        def cpu(self):
+            return self.as_subclass(torch.Tensor)
+
+    hook = SensitivityHook()
+    state = dict(history=[], losses=None, recent=[{"offset": torch.ones(2).as_subclass(Elsewhere)}])
+    hook.after_load_checkpoint(None, {"sensitivity": state})
+    assert [type(error) for errors in hook._recent for error in errors.values()] == [torch.Tensor]

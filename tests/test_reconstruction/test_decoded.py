@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_adapters.test_points import CASES
 
 from mmsf.adapters import LSTRAdapter
 from mmsf.adapters.base import HeadOutputs
@@ -64,3 +65,15 @@ def test_a_frame_without_any_lane_has_finite_gradients():
     output.semantics["shape"].requires_grad_(True)
     loss(output, heads(probabilities=(1e-6, 1e-6)))["loss_lanes"].backward()
     assert output.semantics["shape"].grad.isfinite().all()
+
+
+@pytest.mark.parametrize("family", CASES)
+def test_losses_stay_on_the_device_of_the_heads_and_never_wait_for_a_value(family):
+    # Units are made from kept outputs, on the processor. A tensor on 'meta' has no values and mixes with no other device.
+    adapter, raw = CASES[family]
+    kept = adapter.split(raw)
+    objective = DecodedLaneLoss(own_units=True, semantic_weight=0.1)
+    objective.set_units(objective.mean_squares(adapter, kept, kept))
+    away = adapter.split({name: value.to("meta") for name, value in raw.items()})
+    losses = objective(adapter, away, away, torch.ones(len(adapter.semantic_heads), device="meta"))
+    assert {value.device.type for value in losses.values()} == {"meta"}
