@@ -91,6 +91,8 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
             raise UserError("model.label_focus needs labels; set train_dataloader.dataset.labelled=True")
         if self.model.label_focus and tuning_frames:
             raise UserError("model.label_focus does not go with train_cfg.tuning_frames: versions of frames have no labels")
+        if equalisation and self.model.quantized.settings.activation_channel_bits:
+            raise UserError("train_cfg.equalisation does not go with model.quantizer.activation_channel_bits")
         if max_iters == 0:
             runner.param_schedulers = []  # over no iterations there is nothing to schedule
         self._max_iters = max_iters
@@ -110,6 +112,7 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         self.lanes: dict[str, dict[str, dict]] = {}
         self.frame_scores: dict[str, dict[str, list]] = {}
         self.seconds: dict[str, float] = {}
+        self._begun: dict[str, float] = {}
         self.memory = TensorMemory(Path(runner.work_dir), memory_mb, torch.device("cpu"))
         self.frames: CalibrationFrames | None = None
         self.sees_lanes = True
@@ -293,9 +296,15 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
     @contextmanager
     def timed(self, phase: str):
         """Add the block's wall time to ``seconds``."""
-        begun = time.perf_counter()
+        self._begun[phase] = time.perf_counter()
         yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begun
+        self.seconds[phase] = self.seconds_so_far()[phase]
+        del self._begun[phase]
+
+    def seconds_so_far(self) -> dict[str, float]:
+        """``seconds``, and what the phases that are under way have taken until now."""
+        now = time.perf_counter()
+        return self.seconds | {phase: self.seconds.get(phase, 0.0) + now - begun for phase, begun in self._begun.items()}
 
     def state_dict(self) -> dict:
         """What a resumed run needs besides weights and optimizer."""

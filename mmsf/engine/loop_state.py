@@ -1,11 +1,20 @@
 """A loop's own state inside checkpoints."""
 
+import json
+from collections.abc import Mapping
+
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 
 from mmsf.engine.storage import check_same_file, file_hash
+from mmsf.errors import UserError
 from mmsf.quantization import Bits
 from mmsf.sensitivity import NoiseScoreCurve
+
+
+# What a resumed run may have otherwise than the stopped one: where files are, what it takes, how long it goes on.
+FREE = {"model.float_checkpoint", "model.trust_checkpoint", "train_cfg.max_iters", "train_cfg.memory_mb"}
 
 
 class LoopState(Hook):
@@ -32,6 +41,7 @@ def state_of(loop) -> dict:
     """What a resumed `PTQLoop` needs besides weights and optimizer."""
     path = loop.runner.cfg.model.get("float_checkpoint")
     return {
+        "settings": _settings(loop.runner.cfg),
         "float_checkpoint_hash": None if path is None else file_hash(path),
         "has_ranges": loop.has_ranges,
         "bits": {name: bits.as_list() for name, bits in loop.model.quantized.bits.items()},
@@ -42,7 +52,7 @@ def state_of(loop) -> dict:
         "errors": loop.errors,
         "lanes": loop.lanes,
         "frame_scores": loop.frame_scores,
-        "seconds": dict(loop.seconds),
+        "seconds": loop.seconds_so_far(),
         "cost": loop.cost.pairs,
     }
 
@@ -51,8 +61,16 @@ def take_up(loop, state: dict) -> None:
     """Give a `PTQLoop` the state of `state_of`.
 
     Raises:
-        UserError: The float checkpoint is another file.
+        UserError: The float checkpoint is another file, or the run was made with other settings.
     """
+    now = _settings(loop.runner.cfg)
+    before = state.get("settings", now)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f"the run in {loop.runner.work_dir} has {key} = {before.get(key, 'nothing')}, this one "
+                f"{now.get(key, 'nothing')}; resume with the same settings or give another work directory"
+            )
     path = loop.runner.cfg.model.get("float_checkpoint")
     if path is not None and state["float_checkpoint_hash"] is not None:
         check_same_file(path, state["float_checkpoint_hash"])
@@ -67,3 +85,14 @@ def take_up(loop, state: dict) -> None:
     loop.frame_scores = state["frame_scores"]
     loop.seconds = state["seconds"]
     loop.cost.pairs = [tuple(pair) for pair in state["cost"]]
+
+
+def _settings(cfg: Config) -> dict[str, str]:
+    """Key of ``model`` and ``train_cfg``, such as 'model.quantizer.bits' -> its value as JSON."""
+
+    def flat(key: str, value: object) -> dict[str, str]:
+        if isinstance(value, Mapping):
+            return {k: v for name, part in value.items() for k, v in flat(f"{key}.{name}", part).items()}
+        return {} if key in FREE else {key: json.dumps(value, default=str)}
+
+    return flat("model", cfg.model) | flat("train_cfg", cfg.train_cfg)

@@ -15,12 +15,12 @@ from mmsf.engine.quantized_file import read_quantized
 PRESETS = ROOT / "configs" / "_base_" / "ptq"
 
 
-def run(roads: Path, work_dir: Path, preset: str, *more: str) -> subprocess.CompletedProcess:
+def run(roads: Path, work_dir: Path, preset: str, *more: str, more_options: list[str] = ()) -> subprocess.CompletedProcess:
     command = [
         *(sys.executable, "tools/ptq.py", str(FLOAT_CONFIG), "--preset", preset, "--bits", "w4a4"),
         *("--checkpoint", str(CHECKPOINT), "--work-dir", str(work_dir), *more),
         *("--data-root", str(roads / "test"), "--calibration-root", str(roads / "train")),
-        *("--cfg-options", "train_dataloader.batch_size=4", "custom_hooks.0.overlays=2"),
+        *("--cfg-options", "train_dataloader.batch_size=4", "custom_hooks.0.overlays=2", *more_options),
     ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
@@ -32,6 +32,12 @@ def ended(request, roads, tmp_path_factory) -> tuple[str, Path]:
     result = run(roads, folder, request.param)
     assert result.returncode == 0, result.stderr
     return request.param, folder
+
+
+def test_bits_of_channels_do_not_go_with_equalisation(roads, tmp_path):
+    result = run(roads, tmp_path, "aciq-full", more_options=["train_cfg.equalisation=True"])
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: train_cfg.equalisation does not go with")
 
 
 def test_the_quantized_model_is_the_calibrated_one_and_nothing_was_tuned(ended):

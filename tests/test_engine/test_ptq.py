@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_engine.runs import CHECKPOINT, FLOAT_CONFIG, ROOT, arguments, run_tool
+from test_engine.runs import CHECKPOINT, CONFIG, FLOAT_CONFIG, ROOT, arguments, run_tool
 
 from mmsf.engine.quantized_file import read_quantized
 
@@ -60,6 +60,12 @@ def test_curves_rise(finished):
         assert curve["loss"] == sorted(curve["loss"])
         assert curve["score"] == sorted(curve["score"])
         assert curve["score"][-1] > curve["score"][0]
+
+
+def test_a_checkpoint_in_the_middle_of_tuning_knows_what_tuning_has_taken(finished):
+    seconds = [torch.load(path)["ptq"]["seconds"].get("tuning", 0) for path in finished.glob("iter_*.pth")]
+    assert seconds
+    assert all(0 < own < read(finished, "summary.json")["seconds"]["tuning"] for own in seconds)
 
 
 def test_tuning_lowers_the_selected_heads_loss(finished):
@@ -133,6 +139,14 @@ def test_resuming_with_another_float_checkpoint_is_refused(roads, finished, tmp_
     result = run_tool(roads, tmp_path / "run", "--resume", checkpoint=tmp_path / "other.pth")
     assert result.returncode == 2
     assert "not the float checkpoint this run started from" in result.stderr
+
+
+def test_resuming_with_other_bits_is_refused(roads, finished, tmp_path):
+    (tmp_path / "ranges.pth").write_bytes((finished / "ranges.pth").read_bytes())
+    result = run_tool(roads, tmp_path, "--resume", config=CONFIG.with_name(CONFIG.name.replace("w4a4", "w8a8")))
+    assert result.returncode == 2
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert 'has model.quantizer.bits = "w4a4", this one "w8a8"' in line
 
 
 def test_quantized_weights_rebuild_themselves(finished):
