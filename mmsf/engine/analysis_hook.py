@@ -46,7 +46,8 @@ class AnalysisHook(Hook):
             write_json(folder / "bit_plan.json", dict.fromkeys(loop.plan["layers"], loop.plan["bits"]))
         for name, figure in figures(sensitivity).items():
             write_figure(folder / "figures" / f"{name}.png", figure)
-        maps = [_foreground(folder / "figures", place) for place in loop.foreground if place.map.scores.size > 1]
+        places = [place for place in loop.foreground if place.map.scores.size > 1]
+        maps = [_foreground(folder / "figures", number, place) for number, place in enumerate(places)]
         pictures = write_overlays(folder / "overlays", worst_frames(loop.lanes, self.overlays)) if loop.lanes else []
         write_report(folder / "report.html", summary, sensitivity, pictures, maps)
         advice = next_step(summary, sensitivity)
@@ -85,14 +86,14 @@ class AnalysisHook(Hook):
         }
 
 
-def _foreground(folder: Path, place: HeadForeground) -> tuple[str, Path]:
-    """Draw a map; its title and file, as the report takes them."""
+def _foreground(folder: Path, number: int, place: HeadForeground) -> tuple[str, Path]:
+    """Draw a map; its title and file, as the report takes them. The number tells frames of one name apart."""
     side, spatial = place.map.block, place.map.scores.ndim > 1
     what = ("candidates", "cells")[spatial]
     unit = f"one of the {what}" if side == 1 else f"{f'{side} x {side}' if spatial else side} of the {what}"
     image = Path(place.path)
     title = f"Head {place.head}: noise on {unit} at a time, {image.name}"
-    path = folder / f"foreground_{image.stem}_{place.head}.png"
+    path = folder / f"foreground_{number:02d}_{image.stem}_{place.head}.png"
     figure = foreground_figure(
         read_image(place.path),
         place.map.scores,

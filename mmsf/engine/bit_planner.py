@@ -43,7 +43,8 @@ class BitPlanner:
         network = loop.model.quantized
         low = dict(network.bits)
         uniform = network.uniform_bits
-        open_layers = [n for n, bits in low.items() if bits == uniform and n not in network.left_float]
+        uniform_layers = [n for n, bits in low.items() if bits == uniform and n not in network.left_float]
+        open_layers, together = free_layers(network, uniform_layers)
         scores = {name: {} for name in open_layers}
         for bits in (uniform, self.high):
             network.set_bits(dict.fromkeys(open_layers, bits))
@@ -51,7 +52,7 @@ class BitPlanner:
             for name, score in self.score_layers(loop, open_layers).items():
                 scores[name][bits] = score
         costs = {name: layer_cost(network, name) for name in open_layers}
-        plan = plan_bits(scores, costs, self.budget)
+        plan = plan_bits(scores, costs, self.budget, together)
         network.set_bits(plan)
         network.set_ranges(histograms, loop.weight_range, loop.activation_range)
         self.scores = {n: {"/".join(map(str, b.as_list())): s for b, s in own.items()} for n, own in scores.items()}
@@ -74,6 +75,14 @@ class BitPlanner:
             return model.adapter.split(_joined(outputs))
 
         return layer_scores(model.quantized, with_progress(names, len(names), "layers"), heads, scorer)
+
+
+def free_layers(network: QuantizedNetwork, names: list[str]) -> tuple[list[str], list[set[str]]]:
+    """Those of ``names`` whose bits can change though the others' do not, and which of them can do so only together."""
+    sharing = network.sharing()
+    bound = {name for group in sharing if not group <= set(names) for name in group}
+    free = [name for name in names if name not in bound]
+    return free, [group for group in sharing if group <= set(free)]
 
 
 def layer_cost(network: QuantizedNetwork, name: str) -> LayerCost:

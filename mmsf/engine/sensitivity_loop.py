@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from mmsf.adapters.base import HeadOutputs
 from mmsf.adapters.errors import channel_rms
-from mmsf.engine.bit_planner import BitPlanner, layer_cost
+from mmsf.engine.bit_planner import BitPlanner, free_layers, layer_cost
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.progress import with_progress
@@ -150,7 +150,9 @@ class SensitivityLoop(PTQLoop):
         sizes = {name: channel_rms(adapter, target, output, name) for name in adapter.semantic_heads}
         generator = torch.Generator().manual_seed(self.runner.seed)
         lanes = adapter.decode(target, self.metas)
-        chosen = [index for index, found in enumerate(lanes) if found][: self.foreground_frames]
+        # The maps are drawn on the frames, which are read again.
+        seen = [index for index, found in enumerate(lanes) if found and "img_path" in self.metas[index]]
+        chosen = seen[: self.foreground_frames]
         places = [(index, name) for index in chosen for name in adapter.semantic_heads]
         with self.timed("foreground"):
             for index, name in with_progress(places, len(places), "foreground maps"):
@@ -179,7 +181,8 @@ class SensitivityLoop(PTQLoop):
         """Put the layers whose own score is high for what they weigh at 8 bits, and measure what that wins."""
         network = self.model.quantized
         uniform = network.uniform_bits
-        low = [name for name, bits in network.bits.items() if name in self.layer_scores and bits == uniform]
+        at_uniform = [name for name, bits in network.bits.items() if name in self.layer_scores and bits == uniform]
+        low, together = free_layers(network, at_uniform)
         highest = max(map(self.layer_scores.get, low), default=0.0)
         if None in (uniform.weight, uniform.activation) or uniform == HIGH or not highest:
             return
@@ -187,7 +190,7 @@ class SensitivityLoop(PTQLoop):
         won = {name: score if (score := self.layer_scores[name]) > WORTH_BITS * highest else 0.0 for name in low}
         costs = {name: layer_cost(network, name) for name in low}
         budget = Budget("mac_share", self.more_bits)
-        chosen = plan_bits({name: {uniform: score, HIGH: 0.0} for name, score in won.items()}, costs, budget)
+        chosen = plan_bits({name: {uniform: score, HIGH: 0.0} for name, score in won.items()}, costs, budget, together)
         layers = sorted((n for n, bits in chosen.items() if bits == HIGH), key=lambda name: -self.layer_scores[name])
         if not layers:
             return

@@ -249,6 +249,17 @@ class QuantizedNetwork(nn.Module):
             found = [layer.weight_quantizer, layer.input_quantizer] if isinstance(layer, QuantizedLayer) else []
         return [quantizer for quantizer in found if isinstance(quantizer, Quantizer)]
 
+    def sharing(self) -> list[set[str]]:
+        """Sets of two or more layers and function calls that share quantizers, and so must have the same bits."""
+        groups: list[tuple[set[str], set[Quantizer]]] = []
+        for name in self.bits:
+            names, held = {name}, set(self.quantizers_of(name))
+            for group in [group for group in groups if group[1] & held]:
+                groups.remove(group)
+                names, held = names | group[0], held | group[1]
+            groups.append((names, held))
+        return [names for names, _ in groups if len(names) > 1]
+
     @contextmanager
     def only(self, name: str) -> Iterator[None]:
         """While the block runs, this layer or function call alone is quantized."""

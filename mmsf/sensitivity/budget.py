@@ -1,7 +1,8 @@
 """Bit plans from distortion scores: which layers get more bits when only so many can."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -60,7 +61,12 @@ class LayerCost:
     multiply_accumulates: int
 
 
-def plan_bits(scores: Mapping[str, Mapping[Bits, float]], costs: Mapping[str, LayerCost], budget: Budget) -> dict[str, Bits]:
+def plan_bits(
+    scores: Mapping[str, Mapping[Bits, float]],
+    costs: Mapping[str, LayerCost],
+    budget: Budget,
+    together: Iterable[Iterable[str]] = (),
+) -> dict[str, Bits]:
     """The plan with the least sum of scores within a budget; of equally good ones, one with the least cost.
 
     A 0-1 program: one choice a layer, one inequality; solved to optimality.
@@ -69,10 +75,13 @@ def plan_bits(scores: Mapping[str, Mapping[Bits, float]], costs: Mapping[str, La
         scores: Layer -> bits -> distortion score when that layer alone is quantized so. Every layer has the same choices.
         costs: Layer -> what it costs.
         budget: The limit.
+        together: Sets of layers that get the same bits.
 
     Raises:
         UserError: Not even the fewest bits everywhere stay within the budget.
     """
+    if not scores:
+        return {}
     choices = sorted({bits for own in scores.values() for bits in own}, key=lambda b: (b.weight or 0, b.activation or 0))
     lowest = choices[0]
     pairs = [(name, bits) for name in scores for bits in choices]
@@ -87,9 +96,14 @@ def plan_bits(scores: Mapping[str, Mapping[Bits, float]], costs: Mapping[str, La
     # Cost breaks ties only: all of it together weighs less than the smallest difference that a score can show.
     weight = 1e-6 * max(score.max(), 1e-9) / max(cost.sum(), 1.0)
     one_each = np.kron(np.eye(len(scores)), np.ones(len(choices)))
+    constraints = [LinearConstraint(one_each, 1, 1), LinearConstraint(cost[None], -np.inf, limit * (1 + 1e-9))]
+    of_layer = dict(zip(scores, np.eye(len(scores))))
+    for first, second in (pair for group in together for pair in pairwise(group)):
+        equal = np.kron(of_layer[first] - of_layer[second], np.eye(len(choices)))
+        constraints.append(LinearConstraint(equal, 0, 0))
     found = milp(
         score + weight * cost,
-        constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(cost[None], -np.inf, limit * (1 + 1e-9))],
+        constraints=constraints,
         integrality=np.ones(len(pairs)),
         bounds=Bounds(0, 1),
     )

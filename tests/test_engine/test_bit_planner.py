@@ -44,6 +44,22 @@ def test_a_resumed_run_keeps_the_plan(planned, roads, tmp_path):
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
+def test_layers_that_share_a_range_change_their_bits_together(roads, tmp_path):
+    options = [
+        *PLANNER,
+        "train_cfg.bit_planner.budget=layers=12",
+        "train_cfg.max_iters=0",
+        "model.quantizer.profile=openvino",
+    ]
+    result = run_tool(roads, tmp_path, more_options=options)
+    assert result.returncode == 0, result.stderr
+    model = read_quantized(tmp_path / "quantized.pth")
+    plan = json.loads((tmp_path / "summary.json").read_text())["bit_plan"]
+    groups = model.quantized.sharing()
+    assert any(plan[name] == [8, 8] for group in groups for name in group)
+    assert all(len({tuple(plan[name]) for name in group}) == 1 for group in groups)
+
+
 def test_a_budget_that_cannot_be_read_is_one_clear_line(roads, tmp_path):
     result = run_tool(roads, tmp_path, more_options=["train_cfg.bit_planner.budget=bytes=3"])
     assert result.returncode == 2

@@ -14,6 +14,7 @@ from test_visualization.test_report import parse
 
 from mmsf.datasets.synthetic import write_dataset
 from mmsf.engine import SensitivityLoop
+from mmsf.engine.analysis_hook import _foreground
 from mmsf.engine.analyze import analyze_sensitivity
 from mmsf.errors import UserError
 
@@ -112,6 +113,22 @@ def test_the_foreground_map_has_the_heads_error_as_noise(analysis):
     assert place["noise"] == pytest.approx(error.square().mean((0, 2, 3)).sqrt().tolist(), rel=1e-5)
     assert place["places"] == list(error.shape[2:])
     assert max(map(max, place["scores"])) > 0
+
+
+def test_frames_of_one_name_have_maps_of_their_own(analysis, tmp_path):
+    _, loop = analysis
+    for number in range(2):
+        _foreground(tmp_path, number, loop.foreground[0])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_frames_without_a_file_have_no_map(analysis, monkeypatch):
+    _, loop = analysis
+    metas = [{key: value for key, value in meta.items() if key != "img_path"} for meta in loop.metas]
+    monkeypatch.setattr(type(loop), "metas", metas)
+    monkeypatch.setattr(loop, "foreground", [])
+    loop.map_foreground()
+    assert loop.foreground == []
 
 
 def test_damage_is_counted_against_the_float_lanes(analysis):

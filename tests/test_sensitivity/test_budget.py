@@ -48,6 +48,18 @@ def test_the_plan_is_the_best_of_all_plans_within_the_budget(drawn, kind, share)
     assert sum(scores[n][b] for n, b in plan.items()) <= best + 1e-4 * (1 + best)
 
 
+@given(st.lists(st.tuples(marks, sizes), min_size=3, max_size=6), st.sampled_from(BUDGETS), st.floats(0, 1))
+def test_layers_that_go_together_get_the_same_bits_and_the_best_such_plan(drawn, kind, share):
+    scores, costs = layers([mark for mark, _ in drawn], [size for _, size in drawn])
+    limit = {"layers": len(drawn) * share, "mac_share": share, "average_weight_bits": 4 + 4 * share}.get(kind, 1 + 3 * share)
+    plan = plan_bits(scores, costs, Budget(kind, limit), [["layer2", "layer0"]])
+    assert plan["layer0"] == plan["layer2"]
+    every = (dict(zip(scores, choice)) for choice in itertools.product((LOW, HIGH), repeat=len(scores)))
+    fitting = [p for p in every if p["layer0"] == p["layer2"] and used(p, costs, kind) <= limit]
+    best = min(sum(scores[n][b] for n, b in p.items()) for p in fitting)
+    assert sum(scores[n][b] for n, b in plan.items()) <= best + 1e-4 * (1 + best)
+
+
 def test_a_layer_that_gains_nothing_keeps_the_fewest_bits():
     scores = {"a": {LOW: 1.0, HIGH: 1.0}, "b": {LOW: 1.0, HIGH: 0.0}}
     costs = dict.fromkeys(scores, LayerCost(10, 10))
