@@ -11,14 +11,8 @@ from mmengine.config import Config, ConfigDict
 from mmsf.engine.adapted import adapt, adapter_of
 from mmsf.errors import UserError
 
-_ROOTED = (
-    "train_dataloader",
-    "val_dataloader",
-    "test_dataloader",
-    "calibration_dataloader",
-    "val_evaluator",
-    "test_evaluator",
-)
+_EVALUATED = ("val_dataloader", "test_dataloader", "val_evaluator", "test_evaluator")
+_ROOTED = ("train_dataloader", "calibration_dataloader", *_EVALUATED)
 
 # What a PTQ config adds to its two bases, a float config and a preset.
 PTQ_LINES = """\
@@ -175,23 +169,25 @@ def set_roots(cfg: Config, data_root: str | None, calibration_root: list[str] | 
     Args:
         cfg: The config, parsed: its dataloaders already hold the old values.
         data_root: Folder of the data set; a folder below the old one is looked for at the same place below the new one.
-            None leaves it. Training frames of `QATLoop` that lie elsewhere stay where they are.
+            None leaves it. Frames to train with that lie elsewhere, in a folder where nothing is evaluated, stay there.
         calibration_root: Further folders of calibration images; None leaves them.
     """
-    holders = [holder for name in _ROOTED for holder in _dicts(cfg.get(name))]
+    evaluated = [holder for name in _EVALUATED for holder in _dicts(cfg.get(name))]
+    trained = list(_dicts([cfg.get("train_dataloader"), (cfg.get("train_cfg") or {}).get("labelled_dataloader")]))
+    holders = [*evaluated, *trained, *_dicts(cfg.get("calibration_dataloader"))]
     if data_root is not None:
         old = str(cfg.get("data_root", "")).rstrip("/") + "/"
+        shared = {old, *(f"{holder.get('data_root', '')}".rstrip("/") + "/" for holder in evaluated)}
         for holder in holders:
             if "data_root" in holder:
-                holder["data_root"] = _moved(holder["data_root"], old, data_root) or data_root
+                own = holder["data_root"]
+                moved = _moved(own, old, data_root)
+                stays = any(holder is other for other in trained) and own.rstrip("/") + "/" not in shared
+                holder["data_root"] = moved or (own if stays else data_root)
             if "calibration_root" in holder:
                 roots = holder["calibration_root"]
                 roots = list(roots) if isinstance(roots, (list, tuple)) else [roots]
                 holder["calibration_root"] = [_moved(root, old, data_root) or root for root in roots]
-        for holder in _dicts((cfg.get("train_cfg") or {}).get("labelled_dataloader")):
-            if "data_root" in holder:
-                own = holder["data_root"]
-                holder["data_root"] = data_root if own.rstrip("/") + "/" == old else _moved(own, old, data_root) or own
         cfg.data_root = data_root
     if calibration_root is not None:
         for holder in holders:

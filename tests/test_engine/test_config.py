@@ -73,6 +73,20 @@ def test_folders_below_the_old_root_are_found_below_the_new_one():
     assert cfg.test_dataloader.dataset.data_root == "new"
 
 
+def test_training_never_moves_to_the_frames_that_evaluate():
+    cfg = read_config(ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py")
+    set_roots(cfg, "data/synthetic/scored", None)
+    assert cfg.val_dataloader.dataset.data_root == "data/synthetic/scored"
+    assert cfg.train_dataloader.dataset.data_root == "data/synthetic/train"
+
+
+def test_a_training_split_of_the_evaluated_data_set_moves_with_it():
+    loaders = {f"{name}_dataloader": dict(dataset=dict(data_root="roads")) for name in ("train", "val")}
+    cfg = Config(loaders)
+    set_roots(cfg, "new", None)
+    assert cfg.train_dataloader.dataset.data_root == cfg.val_dataloader.dataset.data_root == "new"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "ptq").glob("*.py")), ids=lambda path: path.stem)
 def test_every_ptq_config_is_its_bases_and_the_same_few_lines(path):
     text = path.read_text()
