@@ -164,7 +164,7 @@ class CLRNetAdapter(Adapter):
         """Priors of one image that stay, the most confident first; all that are confident enough without NMS."""
         (priors,) = np.nonzero(scores >= np.float32(self.threshold))
         if self.nms_distance is None:
-            return priors
+            return priors[np.argsort(-scores[priors], kind="stable")]
         xs = xs[priors] * np.float32(self.width - 1)
         return priors[line_nms(scores[priors], starts[priors], lengths[priors], xs, self.nms_distance, self.max_lanes)]
 

@@ -75,6 +75,7 @@ class CondLaneAdapter(Adapter):
         self.crop_top = crop_top
         self.crop_height = crop_height
         self.heads = heads
+        self.has_points = heads == "masks"
         self.radius = radius
         self.best_seed = best_seed
         self.nearest_column = nearest_column

@@ -99,11 +99,8 @@ def _points(lane: Any, size: tuple[int, int], scale: tuple[float, float]) -> np.
 
 
 def _score(lane: Any) -> float:
-    found = next((_get(lane, name) for name in SCORES if _get(lane, name) is not None), None)
-    metadata = _get(lane, "metadata")
-    return (
-        1.0 if found is None and metadata is None else float(found if found is not None else _get(metadata, "conf") or 1.0)
-    )
+    said = (*(_get(lane, name) for name in SCORES), _get(_get(lane, "metadata"), "conf"))
+    return next((float(score) for score in said if score is not None), 1.0)
 
 
 def _plain(values: Any) -> Any:

@@ -39,7 +39,7 @@ class Bits:
             if match is None:
                 raise UserError(f"bits are written like 'w4a8' or 'float'; got {value!r}")
             return cls(int(match[1]), int(match[2]))
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value and value.keys() <= {"weight", "activation"}:
             value = (value.get("weight"), value.get("activation"))
         if isinstance(value, (list, tuple)) and len(value) == 2:
             parts = [None if v in (FLOAT, None) else v for v in value]

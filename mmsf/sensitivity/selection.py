@@ -1,5 +1,7 @@
 """Sensitivity Aware Selection: which heads the loss focuses on."""
 
+import math
+
 from scipy.stats import kendalltau
 
 from mmsf.adapters.base import Adapter, HeadOutputs
@@ -58,7 +60,8 @@ def algorithm1_scores(
 
 
 def order_agreement(first: dict[str, float], second: dict[str, float]) -> float:
-    """Kendall's tau of the orders of the heads in two sets of scores; 1 for a single head."""
+    """Kendall's tau of the orders of the heads in two sets of scores; 1 for a single head, 0 where one set has no order."""
     if len(first) < 2:
         return 1.0
-    return float(kendalltau(list(first.values()), [second[name] for name in first]).statistic)
+    tau = float(kendalltau(list(first.values()), [second[name] for name in first]).statistic)
+    return 0.0 if math.isnan(tau) else tau

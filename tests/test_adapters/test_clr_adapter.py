@@ -128,6 +128,14 @@ def test_onedls_samples_get_what_decoding_reads_and_keep_what_their_metric_reads
     assert len(sample.pred_instances.lines) == len(sample.pred_instances.line_conf) > 0
 
 
+def test_without_nms_too_the_most_confident_lane_comes_first():
+    _, cases = post_cases("clrnet")
+    adapter = CLRNetAdapter(**{**AUTHORS, "nms_distance": None})
+    scores = [lane.score for lane in adapter.decode(adapter.split(raw_of(cases[0])), [META])[0]]
+    assert len(set(scores)) > 1
+    assert scores == sorted(scores, reverse=True)
+
+
 def test_its_own_nms_is_announced():
     told = logging.handlers.BufferingHandler(10)
     logger = MMLogger.get_current_instance()

@@ -150,6 +150,11 @@ METAS = [{"ori_shape": (590, 1640)}] * 3
 
 
 @torch.no_grad()
+def test_kernels_have_no_points_for_a_loss_on_lanes() -> None:
+    assert adapter().has_points
+    assert not adapter(heads="kernels").has_points
+
+
 def test_both_kinds_of_heads_decode_to_the_same_lanes_to_the_bit() -> None:
     masks, kernels, inputs = small(), small(**{"adapter.heads": "kernels"}), images(3)
     one, two = (m.adapter.decode(m.adapter.split(m(inputs)), METAS) for m in (masks, kernels))

@@ -58,6 +58,11 @@ def test_scores_go_with_the_lanes(prediction):
     assert [lane.score for lane in lanes_in(prediction, META)] == [0.25, 0.75]
 
 
+def test_a_score_of_zero_is_one():
+    (lane,) = lanes_in([SimpleNamespace(points=POINTS, metadata=dict(conf=0.0))], META)
+    assert lane.score == 0.0
+
+
 def test_a_callable_lane_is_asked_at_rows_of_the_image():
     (lane,) = lanes_in([lambda y: np.where(y > 0.45, y / 2, -2.0)], META)
     np.testing.assert_allclose(lane.points, [[59, 59], [79, 79], [99, 99]])

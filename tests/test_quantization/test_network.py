@@ -353,6 +353,12 @@ def test_new_bits_are_those_of_a_network_that_was_built_with_them():
     assert all(torch.equal(got, want[name]) for name, got in outputs(changed).items())
 
 
+@pytest.mark.parametrize("misspelt", [{"weights": 8, "activations": 8}, {"weight": 8, "act": 8}, {}])
+def test_misspelt_bits_are_not_taken_for_float(misspelt):
+    with pytest.raises(UserError, match="bits are written like"):
+        Bits.parse(misspelt)
+
+
 def test_new_bits_cannot_name_no_layer_or_turn_one_to_float():
     quantized = calibrated_toy()
     with pytest.raises(UserError, match="no layer has that name"):

@@ -88,6 +88,11 @@ def test_percentile_leaves_out_outliers_only():
     assert weights_low[0] < -2.5
 
 
+def test_a_tenth_of_ten_values_is_one():
+    low, high = PercentileRange(90).from_channels(torch.arange(10.0)[None], QuantizerSettings(8, True))
+    assert (low.item(), high.item()) == (1.0, 8.0)
+
+
 @pytest.mark.parametrize("percentile", [50, 101])
 def test_a_percentile_outside_its_bounds_is_refused(percentile):
     with pytest.raises(UserError, match="percentile"):

@@ -65,6 +65,7 @@ def test_agreement_of_orders():
     assert order_agreement(scores, {"a": 10.0, "b": 20.0, "c": 30.0}) == pytest.approx(1.0)
     assert order_agreement(scores, {"a": 3.0, "b": 2.0, "c": 1.0}) == pytest.approx(-1.0)
     assert order_agreement({"a": 1.0}, {"a": np.nan}) == 1.0
+    assert order_agreement(scores, dict.fromkeys(scores, 0.0)) == 0.0
 
 
 def test_weights_follow_the_slopes_with_a_mean_of_one():

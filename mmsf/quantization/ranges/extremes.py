@@ -47,5 +47,6 @@ class PercentileRange(RangeEstimator):
     def from_channels(self, values: Tensor, settings: QuantizerSettings) -> tuple[Tensor, Tensor]:
         ordered = values.sort(dim=1).values
         count = ordered.shape[1]
-        skipped = int((1 - self.percentile / 100) * count)
+        # 1 - 0.9 is a little less than 0.1.
+        skipped = int((1 - self.percentile / 100) * count + 1e-9)
         return ordered[:, skipped], ordered[:, count - 1 - skipped]
