@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import get_world_size
+from mmengine.hooks import CheckpointHook
 from mmengine.runner import BaseLoop
 from torch.utils.data import DataLoader
 
@@ -197,6 +198,7 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
             self.save("ranges.pth")
         self.evaluate("calibrated")
         if self._max_iters > 0:
+            self._keep_checkpoints()
             self.tune_from_ranges()
             self.model.quantized.settle()
             self.evaluate("quantized")
@@ -206,6 +208,12 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
                     results["quantized"] = results["calibrated"]
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def _keep_checkpoints(self) -> None:
+        """Let MMEngine's hook keep one every tenth of tuning at least: its interval is that of long trainings."""
+        for hook in self.runner.hooks:
+            if isinstance(hook, CheckpointHook):
+                hook.interval = min(hook.interval, max(100, self._max_iters // 10))
 
     def check_decoding(self) -> None:
         """Let the adapter make sure that it decodes as the detector predicts, before hours are spent."""

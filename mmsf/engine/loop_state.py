@@ -12,7 +12,6 @@ from mmsf.errors import UserError
 from mmsf.quantization import Bits
 from mmsf.sensitivity import NoiseScoreCurve
 
-
 # What a resumed run may have otherwise than the stopped one: where files are, what it takes, how long it goes on.
 FREE = {"model.float_checkpoint", "model.trust_checkpoint", "train_cfg.max_iters", "train_cfg.memory_mb"}
 

@@ -23,9 +23,8 @@ def with_progress(items: Iterable[Item], total: int, title: str, every: float = 
     begun = last = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
-        if now - last >= every:
-            eta = (now - begun) / done * (total - done) if done else float("nan")
-            logger.info(f"{title}: {done} of {total}, eta {eta:.0f} s")
+        if done and now - last >= every:
+            logger.info(f"{title}: {done} of {total}, eta {(now - begun) / done * (total - done):.0f} s")
             last = now
         yield item
 

@@ -176,9 +176,15 @@ class QuantWrapper(BaseModel):
             data_samples: B samples; "predict" needs ``ori_shape``, "loss" ``calibration_index`` where outputs are kept, or
                 what the detector's own loss asks for.
             mode: "tensor" gives raw outputs, "predict" the samples with ``pred_instances``, "loss" named losses.
+
+        Raises:
+            UserError: The images have another size than those that the model was quantized for.
         """
         if mode == "tensor":
             return self.quantized_raw(inputs)
+        if tuple(inputs.shape[-2:]) != self.input_size:
+            given, own = (" x ".join(map(str, size)) for size in (inputs.shape[-2:], self.input_size))
+            raise UserError(f"the config gives images of {given} pixels, but the model was quantized for {own}")
         if mode == "predict" and self.adapter.predicts_itself:
             if self.predicts_in_float:
                 return self.float_detector(inputs, data_samples, mode="predict")

@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmengine.hooks import CheckpointHook
 from test_engine.tuned import assert_resumes_exactly
 
-from mmsf.engine import SensitivityHook
+from mmsf.engine import PTQLoop, SensitivityHook
 from mmsf.errors import UserError
 
 HOOKS = [
@@ -19,6 +22,13 @@ def test_a_stopped_run_with_all_further_hooks_resumes_exactly(roads, tmp_path):
     for entry in history[0]:
         assert sum(entry["weights"].values()) == pytest.approx(2.0)
         assert entry["selected"] == [name for name, weight in entry["weights"].items() if weight >= 1]
+
+
+@pytest.mark.parametrize(("iterations", "interval", "wanted"), [(800, 1000, 100), (5000, 1000, 500), (400, 20, 20)])
+def test_a_kill_loses_a_tenth_of_tuning_or_a_hundred_iterations_at_most(iterations, interval, wanted):
+    hook = CheckpointHook(interval=interval)
+    PTQLoop._keep_checkpoints(SimpleNamespace(runner=SimpleNamespace(hooks=[hook]), _max_iters=iterations))
+    assert hook.interval == wanted
 
 
 def test_an_unknown_selection_is_refused():

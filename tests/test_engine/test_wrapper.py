@@ -6,6 +6,7 @@ from mmengine.config import Config
 from test_engine.runs import CHECKPOINT, CONFIG
 
 from mmsf.engine import QuantWrapper
+from mmsf.errors import UserError
 from mmsf.registry import MODELS
 
 
@@ -25,6 +26,11 @@ def test_the_wrapper_keeps_the_float_detector_to_itself(wrapper):
 def test_the_wrapper_never_leaves_eval_mode(wrapper):
     wrapper.train()
     assert not any(module.training for module in wrapper.modules())
+
+
+def test_images_of_another_size_are_not_predicted_on(wrapper):
+    with pytest.raises(UserError, match="images of 160 x 400 pixels, but the model was quantized for 144 x 400"):
+        wrapper(torch.rand(1, 3, 160, 400), [], mode="predict")
 
 
 def test_predictions_before_any_range_equal_the_float_detectors(wrapper):
