@@ -1,6 +1,6 @@
 """Quantize a trained lane detector: ranges, tuning and evaluation in one run.
 
-python tools/ptq.py configs/ptq/lstr_tusimple_w4a4_selective-focus.py --checkpoint LSTR_TUSIMPLE_500000.pkl --data-root DIR
+python tools/ptq.py configs/ptq/lstr_tusimple_w4a4_selective-focus.py --checkpoint LSTR_500000.pkl --data-root DIR
 """
 
 import argparse

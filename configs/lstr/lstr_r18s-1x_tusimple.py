@@ -1,4 +1,4 @@
-# The authors' LSTR for TuSimple; LSTR_TUSIMPLE_500000.pkl loads into it.
+# The authors' LSTR for TuSimple; LSTR_500000.pkl loads into it.
 _base_ = [
     "../_base_/models/lstr.py",
     "../_base_/datasets/tusimple.py",

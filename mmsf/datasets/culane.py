@@ -21,7 +21,7 @@ class CULaneDataset(LaneDataset):
     Args:
         data_root: Folder of the data set.
         list_file: List of frames, relative to ``data_root``: ``list/test.txt``, or ``list/train_gt.txt`` with its further
-            columns. None takes every image below ``data_root`` that has a ``.lines.txt`` beside it, sorted.
+            columns. None takes every ``.jpg`` below ``data_root`` that has a ``.lines.txt`` beside it, sorted.
         pipeline: Transforms.
         **options: See `LaneDataset`.
 
