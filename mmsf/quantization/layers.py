@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from mmsf.quantization.functional import fake_quantize, with_scale_gradient
 from mmsf.quantization.quantizer import Quantizer
@@ -36,19 +37,25 @@ _OPERATIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
     nn.ConvTranspose2d: _transposed_convolution,
     nn.Linear: _linear,
 }
+# MMCV's subclasses have a forward of their own only for empty inputs in old PyTorch.
+_SAME_OPERATION = "mmcv.cnn.bricks.wrappers"
 
 
 def operation_of(layer: nn.Module) -> Callable[..., Tensor] | None:
     """How to run ``layer`` with another weight and bias, or None for a layer that carries no weight to quantize.
 
     A class outside PyTorch (a deformable convolution, say) takes part by a method
-    ``forward_with_weight(weight, bias, x, *rest)``.
+    ``forward_with_weight(weight, bias, x, *rest)``. A subclass of PyTorch's without it does not where its ``forward`` is
+    another (weight standardisation, say), nor does a layer whose weight is computed (``torch.nn.utils.parametrize``).
     """
+    if layer._parameters.get("weight") is None or is_parametrized(layer):
+        return None
     if hasattr(layer, "forward_with_weight"):
         return type(layer).forward_with_weight
     for kind, operation in _OPERATIONS.items():
         if isinstance(layer, kind):
-            return operation
+            forward = type(layer).forward
+            return operation if forward is kind.forward or forward.__module__ == _SAME_OPERATION else None
     return None
 
 
