@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mmsf.quantization.functions import ModuleStack, decomposed_product_attention, kind_of, operands_of
-from mmsf.quantization.layers import multiply_accumulates, operation_of
+from mmsf.quantization.layers import in_order, multiply_accumulates, operation_of
 
 
 @dataclass
@@ -138,27 +138,28 @@ def follow(model: nn.Module, run: Callable[[], object]) -> Followed:
     outputs: dict[str, list[Tensor]] = {}
     norm_inputs: dict[str, list[Tensor]] = {}
 
-    def after_layer(module: nn.Module, args: tuple, out: Tensor) -> None:
-        name = names[module]
+    def after_layer(module: nn.Module, args: tuple, kwargs: dict, out: Tensor) -> None:
+        name, x = names[module], in_order(module, args, kwargs)[0]
         if name not in followed.runs:
             followed.order.append(name)
         followed.runs[name] += 1
-        followed.multiply_accumulates[name] += multiply_accumulates(module, args[0], out)
-        if not watcher.origins.get(id(args[0])):
+        followed.multiply_accumulates[name] += multiply_accumulates(module, x, out)
+        if not watcher.origins.get(id(x)):
             followed.first.add(name)
-        watcher.kept += [args[0], out]
+        watcher.kept += [x, out]
         watcher.origins[id(out)], watcher.since[id(out)] = frozenset([name]), frozenset()
         watcher.straight.add(id(out))
-        followed.reads.setdefault(name, set()).add(id(args[0]))
+        followed.reads.setdefault(name, set()).add(id(x))
         outputs.setdefault(name, []).append(out)
 
-    def after_norm(module: nn.Module, args: tuple, out: Tensor) -> None:
-        norm_inputs.setdefault(names[module], []).append(args[0])
-        if id(args[0]) in watcher.straight:
+    def after_norm(module: nn.Module, args: tuple, kwargs: dict, out: Tensor) -> None:
+        x = in_order(module, args, kwargs)[0]
+        norm_inputs.setdefault(names[module], []).append(x)
+        if id(x) in watcher.straight:
             watcher.straight.add(id(out))
 
-    handles = [module.register_forward_hook(after_layer) for module in layers.values()]
-    handles += [module.register_forward_hook(after_norm) for module in norms]
+    handles = [module.register_forward_hook(after_layer, with_kwargs=True) for module in layers.values()]
+    handles += [module.register_forward_hook(after_norm, with_kwargs=True) for module in norms]
     handles += stack.attach()
     try:
         with torch.no_grad(), watcher:

@@ -1,5 +1,6 @@
 """Layers with a weight, their weight and input passed through quantizers."""
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -59,6 +60,15 @@ def operation_of(layer: nn.Module) -> Callable[..., Tensor] | None:
     return None
 
 
+def in_order(layer: nn.Module, args: tuple, kwargs: dict) -> tuple:
+    """The arguments of a call of ``layer``, keyword arguments in their places."""
+    if not kwargs:
+        return args
+    call = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs)
+    call.apply_defaults()
+    return *call.args[1:], *call.kwargs.values()
+
+
 def output_channel_axis(layer: nn.Module) -> int:
     """Axis of the weight that counts output channels; a grouped transposed convolution counts them per group."""
     return 1 if isinstance(layer, nn.ConvTranspose2d) else 0
@@ -81,6 +91,8 @@ def multiply_accumulates(layer: nn.Module, x: Tensor, y: Tensor) -> int:
 class QuantizedLayer(nn.Module):
     """A layer whose weight and first input pass through quantizers; further inputs pass as they are.
 
+    The layer's own attributes, such as ``out_channels``, can be read here too.
+
     Args:
         layer: A convolution, transposed convolution, linear layer, or any module with ``forward_with_weight``.
         weight_quantizer: For ``layer.weight``; None leaves it in float.
@@ -102,6 +114,19 @@ class QuantizedLayer(nn.Module):
         self.input_quantizer = input_quantizer
         self.integer_bias = integer_bias and None not in (weight_quantizer, input_quantizer, layer.bias)
         self.operation = operation_of(layer)
+
+    def __call__(self, *args, **kwargs) -> Tensor:
+        """Keyword arguments are put in their places first, so that hooks and `forward` need to know no names."""
+        return super().__call__(*in_order(self.layer, args, kwargs))
+
+    def __getattr__(self, name: str):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            # What is private might bypass the quantizers; and a copy that is being made has no layer yet.
+            if name == "layer" or name.startswith("_"):
+                raise
+            return getattr(self.layer, name)
 
     @property
     def weight(self) -> Tensor:
