@@ -46,7 +46,7 @@ class Followed:
         calls: Function calls (matrix products, additions, concatenations) by name.
         last_calls: Additions and concatenations whose result reaches a raw output with no layer and no product between.
         reads: Layer -> the tensors of all runs that it takes as its first input, by number.
-        folding: Batch norm -> the layer that alone feeds it and feeds nothing else.
+        folding: Batch norm -> the layer that alone feeds it and feeds nothing else, the channels of both on the same axis.
         idle: Layers and batch norms that did not run.
     """
 
@@ -89,7 +89,8 @@ class _Watcher(TorchFunctionMode):
         )
         if key is not None:
             since = frozenset() if kind == "matmul" else since | {key}
-        made = operands_of((out,))
+        # An assignment to places of a tensor returns nothing, but writes it.
+        made = operands_of(args[:1]) if name == "__setitem__" else operands_of((out,))
         if made:  # asking for a size or a type is no use of the values
             self.uses.update(id(t) for t in inputs)
         for tensor in made:
@@ -177,6 +178,8 @@ def follow(model: nn.Module, run: Callable[[], object]) -> Followed:
         feeding = {producers.get(id(t)) for t in inputs}
         layer = next(iter(feeding))
         alone = len(feeding) == 1 and layer is not None and len(outputs[layer]) == len(inputs)
+        # A norm's channels are on axis 1; a linear layer's only if it gives (N, C), a convolution's if there is a batch.
+        alone = alone and all(t.dim() == layers[layer].weight.dim() for t in inputs)
         if alone and all(watcher.uses[id(out)] == 1 for out in outputs[layer]):
             followed.folding[norm] = layer
     return followed

@@ -74,7 +74,7 @@ class Upwards(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(input=self.conv(x))
-        y = self.up(y, output_size=x.shape[:1] + (self.conv.out_channels,) + x.shape[2:])
+        y = self.up(y, output_size=(*x.shape[:1], self.conv.out_channels, *x.shape[2:]))
         return self.fc(input=y.permute(0, 2, 3, 1))
 
 
