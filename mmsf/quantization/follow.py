@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mmsf.quantization.functions import ModuleStack, decomposed_product_attention, kind_of, operands_of
+from mmsf.quantization.functions import ModuleStack, called, decomposed_product_attention, kind_of, operands_of
 from mmsf.quantization.layers import in_order, multiply_accumulates, operation_of
 
 
@@ -97,7 +97,7 @@ class _Watcher(TorchFunctionMode):
             self.kept.append(tensor)
             self.origins[id(tensor)], self.since[id(tensor)] = origin, since
         if key is not None and isinstance(out, Tensor):
-            self._add_call(key, operands_of(args), out)
+            self._add_call(key, operands_of(called(function, args, kwargs)[1]), out)
         return out
 
     def _add_call(self, key: str, operands: list[Tensor], out: Tensor) -> None:
