@@ -37,6 +37,7 @@ IMAGES, ROWS = (2, 3, 8, 8), (2, 6, 5)
 NORM_STAYS = {
     "assigned to in between": (lambda: Normed(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), zero_a_column), IMAGES),
     "a view changed in between": (lambda: Normed(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), zero_a_column_twice), IMAGES),
+    "rectified in place in between": (lambda: Normed(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), torch.relu_), IMAGES),
     "over positions": (lambda: Normed(nn.Linear(5, 4), nn.BatchNorm1d(6)), ROWS),
     "over as many positions as channels": (lambda: Normed(nn.Linear(5, 6), nn.BatchNorm1d(6)), ROWS),
     "over rows of an image": (lambda: Normed(nn.Conv2d(3, 6, 3), nn.BatchNorm1d(6)), (3, 8, 8)),
