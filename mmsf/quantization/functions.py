@@ -147,9 +147,24 @@ class QuantizedFunctions(TorchFunctionMode):
             key = self._stack.next_key(kind)
             call = self._quantizers.get(key)
             if call is not None:
-                before, args, kwargs = called(function, args, kwargs)
-                args = (*before, *with_operands(args, iter(call(operands_of(args)))))
+                return _quantized(call, function, args, kwargs)
         return function(*args, **kwargs)
+
+
+def _quantized(call: "QuantizedCall", function, args: tuple, kwargs: dict) -> Tensor:
+    """What ``function`` makes of its operands behind their quantizers; an addition in place writes its first one.
+
+    In an exported graph it is an addition like others, which runtimes fuse. ``x += y`` takes its result from there; whoever
+    looks at the sum where the first operand was must not, and parity tells.
+    """
+    before, args, kwargs = called(function, args, kwargs)
+    operands = operands_of(args)
+    target = operands[0]
+    in_place = getattr(function, "__name__", "") in ("add_", "__iadd__") and not torch.jit.is_tracing()
+    if in_place:  # a quantizer keeps what it reads, for the gradient
+        operands[0] = target.clone()
+    out = function(*before, *with_operands(args, iter(call(operands))), **kwargs)
+    return target.copy_(out) if in_place else out
 
 
 class QuantizedCall(nn.Module):

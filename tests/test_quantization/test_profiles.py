@@ -263,6 +263,42 @@ def test_operations_in_place_stand_where_their_like_out_of_place_do(profile):
     assert torch.equal(*outputs)
 
 
+class Written(nn.Module):
+    """Adds in place and goes on with what was written to, not with what the addition returns."""
+
+    def __init__(self, write) -> None:
+        super().__init__()
+        self.one, self.other, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.write = write
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.one(x)
+        self.write(y, self.other(x))
+        return {"out": self.out(y)}
+
+
+def add_a_part(y: Tensor, z: Tensor) -> None:
+    part = y[:, 1:]
+    part += z[:, 1:]
+
+
+@pytest.mark.parametrize("profile", ["onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("write", [Tensor.add_, add_a_part])
+def test_a_quantized_addition_in_place_writes_to_its_first_operand(profile, write):
+    torch.manual_seed(0)
+    network, x = Written(write).eval(), torch.randn(5, 4)
+    quantized = QuantizedNetwork(network, lambda m: m(x), QuantizationSettings("w8a8", profile=profile))
+    assert quantized.call_names == [":add0"]
+    with torch.no_grad(), quantized.observing() as histograms, quantized.running():
+        quantized.network(x)
+    quantized.set_ranges(histograms, MinMaxRange(), MinMaxRange())
+    with quantized.running():
+        out = quantized.network(x)["out"]
+    torch.testing.assert_close(out, network(x)["out"], rtol=0, atol=0.05)
+    out.sum().backward()
+    assert all(layer.weight.grad.abs().sum() > 0 for _, layer in quantized.layer_quantizers())
+
+
 def test_what_is_written_through_a_view_comes_from_the_layer_that_made_it():
     class Assembled(nn.Module):
         def __init__(self) -> None:
