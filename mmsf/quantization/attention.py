@@ -14,6 +14,10 @@ class DecomposedAttention(nn.Module):
         ValueError: For the rare forms that have no such decomposition here (``bias_k``, ``add_zero_attn``).
     """
 
+    # PyTorch's transformer layers ask for them, and with these values call `forward`.
+    _qkv_same_embed_dim = False
+    in_proj_bias = None
+
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
         if attention.bias_k is not None or attention.add_zero_attn:
@@ -49,7 +53,17 @@ class DecomposedAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """As ``nn.MultiheadAttention.forward``: (length, batch, width), or batch first where the module was made so."""
+        """As ``nn.MultiheadAttention.forward``.
+
+        Inputs are (length, batch, width), batch first where the module was made so, or (length, width).
+        """
+        if query.dim() == 2:
+            axis = 0 if self.batch_first else 1
+            query, key, value = (t.unsqueeze(axis) for t in (query, key, value))
+            padding = None if key_padding_mask is None else key_padding_mask[None]
+            masks = padding, need_weights, attn_mask, average_attn_weights, is_causal
+            out, weights = self.forward(query, key, value, *masks)
+            return out.squeeze(axis), None if weights is None else weights.squeeze(0)
         if not self.batch_first:
             query, key, value = (t.transpose(0, 1) for t in (query, key, value))
         batch, length, width = query.shape
@@ -83,3 +97,6 @@ def decompose_attention(model: nn.Module) -> None:
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.MultiheadAttention):
                 setattr(parent, name, DecomposedAttention(child).train(child.training))
+        if isinstance(parent, nn.TransformerEncoder):
+            # Its fast path for padded inputs would leave the layers out.
+            parent.use_nested_tensor = False

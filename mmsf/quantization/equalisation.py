@@ -61,7 +61,7 @@ def equalise(
         layers = [network.network.get_submodule(name) for name in site.consumers]
         with switched_off(quantizers):
             inputs, spread, raw = _watched(network.network.get_submodule(site.producer), layers, run)
-            if not keeps_outputs(network, site, run, raw):
+            if not all(inputs) or not keeps_outputs(network, site, run, raw):
                 continue
         candidates = _candidates(layers, inputs, spread)
         rectified = [name in site.rectified for name in site.consumers]
@@ -76,20 +76,29 @@ def equalise(
 def _watched(
     producer: nn.Module, layers: list[QuantizedLayer], run: Callable[[], object]
 ) -> tuple[list[Runs], Tensor, object]:
-    """What every layer is called with in a run, the spread of each channel (C,) where it is made, and what the run gave."""
+    """What every layer is called with in a run, the spread of each channel (C,) where it is made, and what the run gave.
+
+    Empty tensors are left out.
+    """
     inputs: list[Runs] = [[] for _ in layers]
     variances: list[Tensor] = []
     axis = channels_axis(layers[0])
     handles = [
         layer.register_forward_pre_hook(lambda _, args, runs=runs: runs.append(args)) for layer, runs in zip(layers, inputs)
     ]
-    handles.append(producer.register_forward_hook(lambda _, args, out: variances.append(by_channel(out, axis).var(1))))
+
+    def after(module: nn.Module, args: tuple, out: Tensor) -> None:
+        if out.numel():
+            variances.append(by_channel(out, axis).var(1))
+
+    handles.append(producer.register_forward_hook(after))
     try:
         raw = run()
     finally:
         for handle in handles:
             handle.remove()
-    return inputs, torch.stack(variances).mean(0).sqrt(), raw
+    inputs = [[args for args in runs if args[0].numel()] for runs in inputs]
+    return inputs, torch.stack(variances).mean(0).sqrt() if variances else torch.empty(0), raw
 
 
 def channels_axis(layer: QuantizedLayer) -> int:

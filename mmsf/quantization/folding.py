@@ -5,6 +5,8 @@ from torch import nn
 
 from mmsf.quantization.layers import output_channel_axis
 
+_NORMALISING = (nn.modules.batchnorm._BatchNorm.forward, nn.SyncBatchNorm.forward)
+
 
 def fold_batch_norms(model: nn.Module, pairs: dict[str, str]) -> list[str]:
     """Fold each batch norm into its layer and put an identity in its place, in place.
@@ -14,13 +16,15 @@ def fold_batch_norms(model: nn.Module, pairs: dict[str, str]) -> list[str]:
         pairs: Batch norm name -> name of the layer that alone feeds it (`Followed.folding`).
 
     Returns:
-        Names of the batch norms that could not be folded (grouped transposed convolutions).
+        Names of the batch norms that could not be folded: behind grouped transposed convolutions, without statistics, or of
+        a class that does more than to normalise.
     """
     left = []
     for norm_name, layer_name in pairs.items():
         norm, layer = model.get_submodule(norm_name), model.get_submodule(layer_name)
         axis = output_channel_axis(layer)
-        if axis == 1 and layer.groups > 1:
+        plain = type(norm).forward in _NORMALISING and norm.running_mean is not None
+        if not plain or (axis == 1 and layer.groups > 1):
             left.append(norm_name)
             continue
         _fold(layer, norm, axis)

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from mmsf.quantization.functions import ModuleStack, decomposed_product_attention, kind_of, operands_of
-from mmsf.quantization.layers import multiply_accumulates, operation_of
+from mmsf.quantization.functions import ModuleStack, called, decomposed_product_attention, kind_of, operands_of
+from mmsf.quantization.layers import in_order, multiply_accumulates, operation_of
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Followed:
         calls: Function calls (matrix products, additions, concatenations) by name.
         last_calls: Additions and concatenations whose result reaches a raw output with no layer and no product between.
         reads: Layer -> the tensors of all runs that it takes as its first input, by number.
-        folding: Batch norm -> the layer that alone feeds it and feeds nothing else.
+        folding: Batch norm -> the layer that alone feeds it and feeds nothing else, the channels of both on the same axis.
         idle: Layers and batch norms that did not run.
     """
 
@@ -66,11 +67,24 @@ class _Watcher(TorchFunctionMode):
     def __init__(self, stack: ModuleStack, followed: Followed) -> None:
         super().__init__()
         self.stack, self.followed = stack, followed
+        # Of values, by number.
         self.origins: dict[int, frozenset[str]] = {}
-        self.since: dict[int, frozenset[str]] = {}  # calls that a tensor has gone through since the last layer
+        self.since: dict[int, frozenset[str]] = {}  # calls that a value has gone through since the last layer
         self.straight: set[int] = set()
         self.uses: Counter = Counter()
-        self.kept: list[Tensor] = []  # keeps tensors alive, so that an id names one tensor
+        self._numbers: dict[int, int] = {}
+        self._count = count()
+        self._kept: list[Tensor] = []  # keeps tensors alive, so that an id names one tensor
+
+    def number(self, tensor: Tensor) -> int:
+        """Number of the value that a tensor has now; one that is written in place has another value from then on."""
+        return self._numbers[id(tensor)] if id(tensor) in self._numbers else self.new_number(tensor)
+
+    def new_number(self, tensor: Tensor) -> int:
+        """A number that no value has had, for a tensor with a new one."""
+        self._kept.append(tensor)
+        self._numbers[id(tensor)] = next(self._count)
+        return self._numbers[id(tensor)]
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -79,39 +93,56 @@ class _Watcher(TorchFunctionMode):
             with self:
                 return decomposed_product_attention(*args, **kwargs)
         inputs = operands_of((*args, *kwargs.values()))
+        read, versions = [self.number(t) for t in inputs], [_version(t) for t in inputs]
         key = None
         kind = kind_of(function)
         if kind is not None:
             key = self.stack.next_key(kind)
+            operands = operands_of(called(function, args, kwargs)[1])
+            taken = [self.number(t) for t in operands]
         out = function(*args, **kwargs)
         origin, since = (
-            frozenset().union(*(known.get(id(t), frozenset()) for t in inputs)) for known in (self.origins, self.since)
+            frozenset().union(*(known.get(number, frozenset()) for number in read)) for known in (self.origins, self.since)
         )
         if key is not None:
             since = frozenset() if kind == "matmul" else since | {key}
+        written = [t for t, version in zip(inputs, versions) if _version(t) != version]
         made = operands_of((out,))
-        if made:  # asking for a size or a type is no use of the values
-            self.uses.update(id(t) for t in inputs)
+        if made or written:  # asking for a size or a type is no use of the values
+            self.uses.update(read)
+        for tensor in written:
+            if tensor._base is not None:  # a part of another, the rest of which keeps its origin
+                whole = self.number(tensor._base)
+                known = self.origins.get(whole, frozenset()), self.since.get(whole, frozenset())
+                self.describe(self.new_number(tensor._base), origin | known[0], since | known[1])
+            self.describe(self.new_number(tensor), origin, since)
         for tensor in made:
-            self.kept.append(tensor)
-            self.origins[id(tensor)], self.since[id(tensor)] = origin, since
+            self.describe(self.number(tensor), origin, since)
         if key is not None and isinstance(out, Tensor):
-            self._add_call(key, operands_of(args), out)
+            self._add_call(key, operands, taken, out)
         return out
 
-    def _add_call(self, key: str, operands: list[Tensor], out: Tensor) -> None:
-        self.kept.extend(operands)
+    def describe(self, number: int, origin: frozenset[str], since: frozenset[str]) -> None:
+        """Say from which layers a value comes, and through which calls."""
+        self.origins[number], self.since[number] = origin, since
+
+    def _add_call(self, key: str, operands: list[Tensor], taken: list[int], out: Tensor) -> None:
         call = self.followed.calls.setdefault(key, FollowedCall(0, [], [], reads=[]))
         # A module that is called again may join more tensors than before.
         call.operands = max(call.operands, len(operands))
         call.reads += [set() for _ in operands[len(call.reads) :]]
-        call.from_layers = [bool(self.origins.get(id(t))) for t in operands]
-        call.straight = [id(t) in self.straight for t in operands]
+        call.from_layers = [bool(self.origins.get(number)) for number in taken]
+        call.straight = [number in self.straight for number in taken]
         if ":matmul" in key and operands:
             call.multiply_accumulates += out.numel() * operands[0].shape[-1]
-        for numbers, tensor in zip(call.reads, operands):
-            numbers.add(id(tensor))
-        call.writes.add(id(out))
+        for numbers, number in zip(call.reads, taken):
+            numbers.add(number)
+        call.writes.add(self.number(out))
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor has been written in place; 0 where PyTorch does not count it."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def layers_of(model: nn.Module) -> dict[str, nn.Module]:
@@ -135,30 +166,31 @@ def follow(model: nn.Module, run: Callable[[], object]) -> Followed:
     followed = Followed()
     stack = ModuleStack({m: n for m, n in names.items() if m not in layers.values()}, set(layers.values()))
     watcher = _Watcher(stack, followed)
-    outputs: dict[str, list[Tensor]] = {}
-    norm_inputs: dict[str, list[Tensor]] = {}
+    outputs: dict[str, list[int]] = {}
+    norm_inputs: dict[str, list[tuple[int, int]]] = {}  # number and dimensions
 
-    def after_layer(module: nn.Module, args: tuple, out: Tensor) -> None:
-        name = names[module]
+    def after_layer(module: nn.Module, args: tuple, kwargs: dict, out: Tensor) -> None:
+        name, x = names[module], in_order(module, args, kwargs)[0]
         if name not in followed.runs:
             followed.order.append(name)
         followed.runs[name] += 1
-        followed.multiply_accumulates[name] += multiply_accumulates(module, args[0], out)
-        if not watcher.origins.get(id(args[0])):
+        followed.multiply_accumulates[name] += multiply_accumulates(module, x, out)
+        read, made = watcher.number(x), watcher.number(out)
+        if not watcher.origins.get(read):
             followed.first.add(name)
-        watcher.kept += [args[0], out]
-        watcher.origins[id(out)], watcher.since[id(out)] = frozenset([name]), frozenset()
-        watcher.straight.add(id(out))
-        followed.reads.setdefault(name, set()).add(id(args[0]))
-        outputs.setdefault(name, []).append(out)
+        watcher.describe(made, frozenset([name]), frozenset())
+        watcher.straight.add(made)
+        followed.reads.setdefault(name, set()).add(read)
+        outputs.setdefault(name, []).append(made)
 
-    def after_norm(module: nn.Module, args: tuple, out: Tensor) -> None:
-        norm_inputs.setdefault(names[module], []).append(args[0])
-        if id(args[0]) in watcher.straight:
-            watcher.straight.add(id(out))
+    def after_norm(module: nn.Module, args: tuple, kwargs: dict, out: Tensor) -> None:
+        x = in_order(module, args, kwargs)[0]
+        norm_inputs.setdefault(names[module], []).append((watcher.number(x), x.dim()))
+        if watcher.number(x) in watcher.straight:
+            watcher.straight.add(watcher.number(out))
 
-    handles = [module.register_forward_hook(after_layer) for module in layers.values()]
-    handles += [module.register_forward_hook(after_norm) for module in norms]
+    handles = [module.register_forward_hook(after_layer, with_kwargs=True) for module in layers.values()]
+    handles += [module.register_forward_hook(after_norm, with_kwargs=True) for module in norms]
     handles += stack.attach()
     try:
         with torch.no_grad(), watcher:
@@ -167,16 +199,18 @@ def follow(model: nn.Module, run: Callable[[], object]) -> Followed:
         for handle in handles:
             handle.remove()
     followed.idle = {*layers, *(names[norm] for norm in norms)} - {*followed.runs, *norm_inputs}
-    for tensor in _tensors(raw):
-        watcher.uses[id(tensor)] += 1
-        followed.last |= watcher.origins.get(id(tensor), frozenset())
-        followed.last_calls |= watcher.since.get(id(tensor), frozenset())
-    producers = {id(out): name for name, outs in outputs.items() for out in outs}
+    for number in map(watcher.number, _tensors(raw)):
+        watcher.uses[number] += 1
+        followed.last |= watcher.origins.get(number, frozenset())
+        followed.last_calls |= watcher.since.get(number, frozenset())
+    producers = {number: name for name, numbers in outputs.items() for number in numbers}
     for norm, inputs in norm_inputs.items():
-        feeding = {producers.get(id(t)) for t in inputs}
+        feeding = {producers.get(number) for number, _ in inputs}
         layer = next(iter(feeding))
         alone = len(feeding) == 1 and layer is not None and len(outputs[layer]) == len(inputs)
-        if alone and all(watcher.uses[id(out)] == 1 for out in outputs[layer]):
+        # A norm's channels are on axis 1; a linear layer's only if it gives (N, C), a convolution's if there is a batch.
+        alone = alone and all(dimensions == layers[layer].weight.dim() for _, dimensions in inputs)
+        if alone and all(watcher.uses[number] == 1 for number in outputs[layer]):
             followed.folding[norm] = layer
     return followed
 

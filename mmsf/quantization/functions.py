@@ -15,12 +15,16 @@ from torch.utils.hooks import RemovableHandle
 
 from mmsf.quantization.quantizer import Quantizer
 
+# Products that are added to the first argument, which stays in float.
+_PRODUCTS_ADDED = ("addmm", "addmm_", "baddbmm", "baddbmm_")
 _KINDS = {
-    "matmul": ("matmul", "__matmul__", "bmm", "einsum"),
+    "matmul": ("matmul", "__matmul__", "linalg_matmul", "mm", "mv", "bmm", "einsum", *_PRODUCTS_ADDED),
     "add": ("add", "add_", "__add__", "__radd__", "__iadd__"),
     "concatenation": ("cat", "concat", "concatenate"),
 }
 _KIND_OF_NAME = {name: kind for kind, names in _KINDS.items() for name in names}
+# What these functions call their operands, in the order in which they take them.
+_OPERAND_NAMES = ("tensors", "input", "other", "mat1", "mat2", "vec", "batch1", "batch2")
 
 
 def kind_of(function) -> str | None:
@@ -37,6 +41,14 @@ def operands_of(args: tuple) -> list[Tensor]:
         elif isinstance(arg, (list, tuple)):
             found.extend(a for a in arg if isinstance(a, Tensor))
     return found
+
+
+def called(function, args: tuple, kwargs: dict) -> tuple[tuple, tuple, dict]:
+    """Arguments of a known call: those before its operands, the operands and what follows them, and keyword arguments."""
+    named = [name for name in _OPERAND_NAMES if name in kwargs]
+    args = (*args, *(kwargs[name] for name in named))
+    first = int(getattr(function, "__name__", "") in _PRODUCTS_ADDED)
+    return args[:first], args[first:], {name: value for name, value in kwargs.items() if name not in named}
 
 
 def with_operands(args: tuple, operands: Iterator[Tensor]) -> tuple:
@@ -135,8 +147,24 @@ class QuantizedFunctions(TorchFunctionMode):
             key = self._stack.next_key(kind)
             call = self._quantizers.get(key)
             if call is not None:
-                args = with_operands(args, iter(call(operands_of(args))))
+                return _quantized(call, function, args, kwargs)
         return function(*args, **kwargs)
+
+
+def _quantized(call: "QuantizedCall", function, args: tuple, kwargs: dict) -> Tensor:
+    """What ``function`` makes of its operands behind their quantizers; an addition in place writes its first one.
+
+    In an exported graph it is an addition like others, which runtimes fuse. ``x += y`` takes its result from there; whoever
+    looks at the sum where the first operand was must not, and parity tells.
+    """
+    before, args, kwargs = called(function, args, kwargs)
+    operands = operands_of(args)
+    target = operands[0]
+    in_place = getattr(function, "__name__", "") in ("add_", "__iadd__") and not torch.jit.is_tracing()
+    if in_place:  # a quantizer keeps what it reads, for the gradient
+        operands[0] = target.clone()
+    out = function(*before, *with_operands(args, iter(call(operands))), **kwargs)
+    return target.copy_(out) if in_place else out
 
 
 class QuantizedCall(nn.Module):

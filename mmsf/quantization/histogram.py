@@ -9,6 +9,8 @@ from mmsf.errors import UserError
 
 # Just below 1: what lies on an edge between two bins belongs to the one nearer to zero, whatever the limit is.
 _INWARDS = 1 - 2**-24
+# PyTorch counts in float32, which holds every whole number up to this one.
+_COUNTED_AT_ONCE = 2**24
 
 
 class BrokenActivationError(UserError):
@@ -38,8 +40,10 @@ class GrowingHistogram:
         self.high = float("-inf")
 
     def __call__(self, x: Tensor) -> None:
-        """Add every element of ``x`` (any shape)."""
+        """Add every element of ``x`` (any shape), which may be none."""
         x = x.detach().float().reshape(-1)
+        if not x.numel():
+            return
         low, high = (v.item() for v in torch.aminmax(x))
         if not (abs(low) < float("inf") and abs(high) < float("inf")):
             raise BrokenActivationError(self.name)
@@ -47,12 +51,13 @@ class GrowingHistogram:
         self._grow(max(-low, high))
         # Scaling by a power of two and rounding down are exact, at every limit.
         half = self.bins // 2
-        places = torch.mul(x, half / self.limit * _INWARDS).floor_()
-        self.counts += torch.histc(places, self.bins, -half, half).double().cpu()
+        for part in x.split(_COUNTED_AT_ONCE):
+            places = torch.mul(part, half / self.limit * _INWARDS).floor_()
+            self.counts += torch.histc(places, self.bins, -half, half).double().cpu()
 
     def merge(self, other: "GrowingHistogram") -> None:
         """Add what another histogram, with as many bins, has counted."""
-        if other.limit == 0.0:
+        if other.empty:
             return
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self._grow(other.limit)
@@ -62,7 +67,7 @@ class GrowingHistogram:
         self.counts += counts
 
     def _grow(self, largest: float) -> None:
-        if self.limit == 0.0:
+        if self.empty:
             # A power of two, so that merging by doubling always meets it again, whatever comes first.
             self.limit = 2.0 ** torch.tensor(max(largest, 1e-12)).log2().ceil().item()
         while self.limit < largest:
@@ -73,6 +78,11 @@ class GrowingHistogram:
         """The counts at twice the limit."""
         quarter = self.bins // 4
         return torch.nn.functional.pad(counts.view(-1, 2).sum(1), (quarter, quarter))
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been counted."""
+        return self.limit == 0.0
 
     @property
     def centers(self) -> Tensor:

@@ -1,10 +1,12 @@
 """Layers with a weight, their weight and input passed through quantizers."""
 
+import inspect
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from mmsf.quantization.functional import fake_quantize, with_scale_gradient
 from mmsf.quantization.quantizer import Quantizer
@@ -36,20 +38,35 @@ _OPERATIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
     nn.ConvTranspose2d: _transposed_convolution,
     nn.Linear: _linear,
 }
+# MMCV's subclasses have a forward of their own only for empty inputs in old PyTorch.
+_SAME_OPERATION = "mmcv.cnn.bricks.wrappers"
 
 
 def operation_of(layer: nn.Module) -> Callable[..., Tensor] | None:
     """How to run ``layer`` with another weight and bias, or None for a layer that carries no weight to quantize.
 
     A class outside PyTorch (a deformable convolution, say) takes part by a method
-    ``forward_with_weight(weight, bias, x, *rest)``.
+    ``forward_with_weight(weight, bias, x, *rest)``. A subclass of PyTorch's without it does not where its ``forward`` is
+    another (weight standardisation, say), nor does a layer whose weight is computed (``torch.nn.utils.parametrize``).
     """
+    if layer._parameters.get("weight") is None or is_parametrized(layer):
+        return None
     if hasattr(layer, "forward_with_weight"):
         return type(layer).forward_with_weight
     for kind, operation in _OPERATIONS.items():
         if isinstance(layer, kind):
-            return operation
+            forward = type(layer).forward
+            return operation if forward is kind.forward or forward.__module__ == _SAME_OPERATION else None
     return None
+
+
+def in_order(layer: nn.Module, args: tuple, kwargs: dict) -> tuple:
+    """The arguments of a call of ``layer``, keyword arguments in their places."""
+    if not kwargs:
+        return args
+    call = inspect.signature(type(layer).forward).bind(layer, *args, **kwargs)
+    call.apply_defaults()
+    return *call.args[1:], *call.kwargs.values()
 
 
 def output_channel_axis(layer: nn.Module) -> int:
@@ -74,6 +91,8 @@ def multiply_accumulates(layer: nn.Module, x: Tensor, y: Tensor) -> int:
 class QuantizedLayer(nn.Module):
     """A layer whose weight and first input pass through quantizers; further inputs pass as they are.
 
+    The layer's own attributes, such as ``out_channels``, can be read here too.
+
     Args:
         layer: A convolution, transposed convolution, linear layer, or any module with ``forward_with_weight``.
         weight_quantizer: For ``layer.weight``; None leaves it in float.
@@ -95,6 +114,19 @@ class QuantizedLayer(nn.Module):
         self.input_quantizer = input_quantizer
         self.integer_bias = integer_bias and None not in (weight_quantizer, input_quantizer, layer.bias)
         self.operation = operation_of(layer)
+
+    def __call__(self, *args, **kwargs) -> Tensor:
+        """Keyword arguments are put in their places first, so that hooks and `forward` need to know no names."""
+        return super().__call__(*in_order(self.layer, args, kwargs))
+
+    def __getattr__(self, name: str):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            # What is private might bypass the quantizers; and a copy that is being made has no layer yet.
+            if name == "layer" or name.startswith("_"):
+                raise
+            return getattr(self.layer, name)
 
     @property
     def weight(self) -> Tensor:

@@ -26,8 +26,10 @@ class ChannelMoments:
         self._first_mean: Tensor | None = None
 
     def __call__(self, x: Tensor) -> None:
-        """Add every element of ``x`` (any shape with that axis)."""
+        """Add every element of ``x`` (any shape with that axis), which may be none."""
         rows = x.detach().float().movedim(self.axis, 0).flatten(1)
+        if not rows.numel():
+            return
         low, high = rows.aminmax(dim=1)
         if not bool((low.isfinite() & high.isfinite()).all()):
             raise BrokenActivationError(self.name)
@@ -44,6 +46,11 @@ class ChannelMoments:
             sums, low, high = self._sums + sums, torch.minimum(self.low, low), torch.maximum(self.high, high)
         self._sums, self.low, self.high = sums, low, high
         self.count += rows.shape[1]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been counted."""
+        return self.count == 0
 
     @property
     def used(self) -> Tensor:

@@ -313,8 +313,14 @@ class QuantizedNetwork(nn.Module):
         self.set_activation_ranges(histograms, activation_range)
 
     def set_activation_ranges(self, histograms: dict[str, GrowingHistogram], activation_range: RangeEstimator) -> None:
-        """Set the ranges of activations alone."""
+        """Set the ranges of activations alone.
+
+        Raises:
+            UserError: An activation had no values.
+        """
         for name, quantizer in self.activation_quantizers():
+            if histograms[name].empty:
+                raise UserError(f"the activation at {name!r} is empty in every calibration frame; give frames that reach it")
             activation_range.set_activation_range(quantizer, histograms[name])
 
     def settle(self) -> None:

@@ -279,6 +279,49 @@ def test_decomposed_attention_equals_torchs(batch_first):
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_decomposed_attention_needs_no_batch(batch_first):
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(12, 3, batch_first=batch_first).eval()
+    q, k, padding = torch.randn(5, 12), torch.randn(4, 12), torch.tensor([False, False, False, True])
+    want = attention(q, k, k, key_padding_mask=padding, attn_mask=torch.zeros(5, 4, dtype=torch.bool))
+    got = DecomposedAttention(attention)(q, k, k, key_padding_mask=padding, attn_mask=torch.zeros(5, 4, dtype=torch.bool))
+    for a, b in zip(got, want):
+        torch.testing.assert_close(a, b)
+    assert DecomposedAttention(attention)(q, k, k, need_weights=False)[1] is None
+
+
+class Padded(nn.Module):
+    """A transformer encoder, or one layer of it, some inputs of which are shorter than others."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("padding", torch.tensor([[False] * 6, [False] * 4 + [True] * 2]))
+
+    def forward(self, x):
+        # What stands in padded places means nothing.
+        return self.encoder(x, src_key_padding_mask=self.padding)[~self.padding]
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_pytorchs_transformer_layers_are_quantized_whatever_fast_path_they_have(stacked, batch_first):
+    torch.manual_seed(0)
+    network = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first)
+    if stacked:
+        network = nn.TransformerEncoder(network, 2)
+    if batch_first:
+        network = Padded(network)
+    network, x = network.eval(), torch.randn(2, 6, 8)
+    quantized = QuantizedNetwork(network, lambda m: m(x), QuantizationSettings("w8a8"))
+    assert len(list(quantized.layer_quantizers())) == 6 * (1 + stacked)
+    assert len(quantized.call_names) == 2 * (1 + stacked)
+    with torch.no_grad(), quantized.observing() as histograms, quantized.running():
+        torch.testing.assert_close(quantized.network(x), network(x), rtol=1e-4, atol=1e-5)
+    assert all(histogram.counts.sum() > 0 for histogram in histograms.values())
+
+
 def test_scaled_dot_product_attention_is_met_as_two_products():
     class Attending(nn.Module):
         def __init__(self):

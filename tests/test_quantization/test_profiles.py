@@ -218,3 +218,100 @@ def test_a_sum_that_stays_in_float_does_not_count_for_the_module_around():
         quantized.network(toy_images())
     ((one, other),) = sums
     assert one.shape == other.shape == (*one.shape[:1], 8, *one.shape[2:])
+
+
+class Block(nn.Module):
+    """A residual block as torchvision writes it, and a layer whose rectified output is added to its input."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.inplace = inplace
+        self.relu = nn.ReLU(inplace)
+        self.stem, self.conv1, self.conv2, self.last = (nn.Conv2d(n, 8, 3, padding=1) for n in (3, 8, 8, 8))
+        self.norm1, self.norm2 = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.after, self.out = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        identity = self.stem(images)
+        x = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(identity)))))
+        if self.inplace:
+            x += identity
+        else:
+            x = x + identity
+        x = self.after(self.relu(x))
+        return {"out": self.out(self.relu(self.last(x)) + x)}
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_operations_in_place_stand_where_their_like_out_of_place_do(profile):
+    images, copies = toy_images(), []
+    for inplace in (True, False):
+        torch.manual_seed(0)
+        network = Block(inplace).eval()
+        copy = QuantizedNetwork(network, lambda m: m(images), QuantizationSettings("w8a4", profile=profile))
+        with torch.no_grad(), copy.observing() as histograms, copy.running():
+            copy.network(images)
+        copy.set_ranges(histograms, MinMaxRange(), MinMaxRange())
+        copies.append(copy)
+    placed, plain = (list(copy.activation_quantizers()) for copy in copies)
+    assert [name for name, _ in placed] == [name for name, _ in plain]
+    assert all(torch.equal(got.scale, want.scale) for (_, got), (_, want) in zip(placed, plain))
+    outputs = []
+    for copy in copies:
+        with torch.no_grad(), copy.running():
+            outputs.append(copy.network(images)["out"])
+    assert torch.equal(*outputs)
+
+
+class Written(nn.Module):
+    """Adds in place and goes on with what was written to, not with what the addition returns."""
+
+    def __init__(self, write) -> None:
+        super().__init__()
+        self.one, self.other, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.write = write
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = self.one(x)
+        self.write(y, self.other(x))
+        return {"out": self.out(y)}
+
+
+def add_a_part(y: Tensor, z: Tensor) -> None:
+    part = y[:, 1:]
+    part += z[:, 1:]
+
+
+@pytest.mark.parametrize("profile", ["onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("write", [Tensor.add_, add_a_part])
+def test_a_quantized_addition_in_place_writes_to_its_first_operand(profile, write):
+    torch.manual_seed(0)
+    network, x = Written(write).eval(), torch.randn(5, 4)
+    quantized = QuantizedNetwork(network, lambda m: m(x), QuantizationSettings("w8a8", profile=profile))
+    assert quantized.call_names == [":add0"]
+    with torch.no_grad(), quantized.observing() as histograms, quantized.running():
+        quantized.network(x)
+    quantized.set_ranges(histograms, MinMaxRange(), MinMaxRange())
+    with quantized.running():
+        out = quantized.network(x)["out"]
+    torch.testing.assert_close(out, network(x)["out"], rtol=0, atol=0.05)
+    out.sum().backward()
+    assert all(layer.weight.grad.abs().sum() > 0 for _, layer in quantized.layer_quantizers())
+
+
+def test_what_is_written_through_a_view_comes_from_the_layer_that_made_it():
+    class Assembled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.one, self.other = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            x = self.stem(images).relu()
+            out = torch.zeros(len(x), 4, *x.shape[2:])
+            for part, layer in zip(out.chunk(2, 1), (self.one, self.other)):
+                part.copy_(layer(x))
+            return out
+
+    network, images = Assembled().eval(), toy_images()
+    copy = QuantizedNetwork(network, lambda m: m(images), QuantizationSettings("w4a4", "customary"))
+    assert {name for name, bits in copy.bits.items() if bits.as_list() == [8, 8]} == {"stem", "one", "other"}

@@ -68,6 +68,12 @@ def test_a_value_lies_in_its_bin_and_on_an_edge_in_the_one_nearer_to_zero(value)
         assert value <= 0
 
 
+def test_more_numbers_than_float32_can_count_are_counted_exactly():
+    count = 2**24 + 3
+    histogram = histogram_of(torch.ones(count))
+    assert histogram.counts.max().item() == histogram.counts.sum().item() == count
+
+
 def test_a_broken_activation_is_named():
     with pytest.raises(UserError, match=r"'neck\.conv'"):
         GrowingHistogram("neck.conv")(torch.tensor([1.0, float("nan")]))
