@@ -9,6 +9,7 @@ import torch
 from mmsf.cli import run
 from mmsf.engine.config import read_config
 from mmsf.errors import UserError
+from mmsf.files import require_place, whole_or_absent
 from mmsf.models.losses.anchor_use import anchor_use
 from mmsf.registry import DATASETS
 
@@ -24,12 +25,14 @@ def main() -> None:
         raise UserError(
             f"{arguments.config} is a config of {config.model.type}, which has no such anchors; give a LaneATT's"
         )
+    require_place(arguments.out)
     torch.manual_seed(0)  # of the augmentation
     dataset = DATASETS.build(config.train_dataloader.dataset)
     frames = (sample["data_samples"].gt_instances.input_lines for sample in dataset)
     counts = anchor_use(frames, config.model.input_size)
     chosen = np.argsort(-counts, kind="stable")[: arguments.count]
-    np.savetxt(arguments.out, chosen, "%d", newline=" ")
+    with whole_or_absent(arguments.out) as temporary:
+        np.savetxt(temporary, chosen, "%d", newline=" ")
     print(f"{arguments.out}: {len(chosen)} of the {(counts > 0).sum()} anchors that some lane is near to")
 
 

@@ -11,6 +11,7 @@ from mmsf.cli import add_trust, run
 from mmsf.engine.adapted import float_model
 from mmsf.engine.config import read_config
 from mmsf.errors import UserError
+from mmsf.files import require_place
 from mmsf.models.checkpoints import FAMILIES, convert, load_float_checkpoint, read_checkpoint, recognise
 from mmsf.models.detectors import AdaptedDetector
 from mmsf.registry import MODELS
@@ -39,6 +40,7 @@ def extract(config: str, source: str, out: str, trusted: bool) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
+    require_place(arguments.out)
     if arguments.config is not None:
         return extract(arguments.config, arguments.source, arguments.out, arguments.trust_checkpoint)
     checkpoint = read_checkpoint(arguments.source, arguments.trust_checkpoint)

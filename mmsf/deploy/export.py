@@ -15,7 +15,7 @@ from mmsf.engine.config import apply_options, read_config, set_roots
 from mmsf.engine.quantized_file import model_config, read_quantized
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
-from mmsf.files import whole_or_absent
+from mmsf.files import require_place, whole_or_absent
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.version import __version__
 
@@ -61,6 +61,7 @@ def export(
     cfg = read_config(config)  # imports what the model may be made of
     apply_options(cfg, options or {})
     set_roots(cfg, data_root, None)
+    require_place(out)
     model = read_quantized(weights)
     if model.adapter.predicts_itself:
         raise UserError(f"{weights} is decoded by its detector's own predict, which a file cannot hold; it is not exported")

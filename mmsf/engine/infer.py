@@ -11,6 +11,7 @@ import numpy as np
 from mmsf.datasets.sources import Source, Video, find_sources
 from mmsf.engine.inferencer import FoundLanes, LaneInferencer
 from mmsf.errors import UserError
+from mmsf.files import require_folder
 from mmsf.lanes.culane import lines_path, write_lines
 from mmsf.lanes.tusimple import ROWS, TuSimpleFrame, resample, write_frames
 from mmsf.visualization.overlay import write_image
@@ -43,12 +44,13 @@ def infer(
         The number of frames.
 
     Raises:
-        UserError: An input cannot be read, or outputs would fall on inputs or on each other.
+        UserError: An input cannot be read, outputs would fall on inputs or on each other, or cannot be written.
     """
     out = Path(out)
     sources = find_sources(inputs)
     _require_apart(inputs, out)
     _require_own_names(sources)
+    require_folder(out)
     found = inferencer.stream(sources, batch_size or inferencer.cfg.test_dataloader.batch_size)
     if overlay:
         found = _with_overlays(inferencer, found, out)
