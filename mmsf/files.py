@@ -33,7 +33,8 @@ def whole_or_absent(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     with _refused(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        # No part of the name: a name may be as long as the file system takes.
+        handle, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     temporary = Path(name)
     try:

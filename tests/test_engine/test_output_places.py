@@ -1,5 +1,6 @@
 """Places that cannot be written to: one clear line, before the work is done, and nothing left."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,33 @@ def test_a_try_leaves_nothing_but_the_folder(place):
     assert [path.name for path in (place / "new").rglob("*")] == ["folder"]
     with pytest.raises(UserError, match="folder cannot be written: Is a directory; choose another place"):
         require_place(place / "folder")
+
+
+def test_a_name_may_be_as_long_as_the_file_system_takes(place):
+    path = place / ("a" * 251 + ".txt")
+    with whole_or_absent(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    with pytest.raises(UserError, match="File name too long; choose another place"), whole_or_absent(place / ("a" * 256)):
+        pass
+
+
+def test_a_name_that_is_too_long_is_one_line(command, place):
+    status, _, errors = command("infer", place / ("a" * 300), CHECKPOINT, place, "--out", place / "out")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "File name too long; give a shorter name" in errors
+    out = place / ("b" * 300)
+    status, _, errors = command("make_synthetic", "--frames", "1", "--seed", "1", "--out", out)
+    assert (status, errors) == (2, f"error: {out}: File name too long; give a shorter name\n")
+
+
+@pytest.mark.parametrize(("length", "status"), [(241, 0), (246, 2)])
+def test_lanes_of_an_image_with_a_long_name_are_written_or_refused_before_any_is(length, status, command, roads, place):
+    first, second = sorted((roads / "test").rglob("*.jpg"))[:2]
+    shutil.copy(first, place / "folder" / "a.jpg")
+    shutil.copy(second, place / "folder" / ("b" * length + ".jpg"))
+    told, _, errors = command("infer", FLOAT_CONFIG, CHECKPOINT, place / "folder", "--out", place / "out")
+    assert told == status, errors
+    assert len([path for path in (place / "out").rglob("*") if path.is_file()]) == (4 if status == 0 else 0)
+    if status:
+        assert errors.splitlines()[-1].endswith(".jpg: its name leaves no room for .lines.txt; give it a shorter one")
