@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from mmsf.cli import run
-from mmsf.engine.config import read_config
+from mmsf.engine.config import read_config, require_keys
 from mmsf.errors import UserError
 from mmsf.files import require_place, whole_or_absent
 from mmsf.models.losses.anchor_use import anchor_use
@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="text file to write: numbers, the most used anchor first")
     arguments = parser.parse_args()
     config = read_config(arguments.config)
+    require_keys(config, "model.type", "train_dataloader.dataset")
     if config.model.type != "LaneATT":
         raise UserError(
             f"{arguments.config} is a config of {config.model.type}, which has no such anchors; give a LaneATT's"

@@ -11,7 +11,7 @@ from mmsf.deploy.frames import read_frames
 from mmsf.deploy.onnx_file import finish, write_graph
 from mmsf.deploy.parity import Parity, measure_parity
 from mmsf.deploy.runtime import RUNTIME_OF, open_runtime
-from mmsf.engine.config import apply_options, read_config, set_roots
+from mmsf.engine.config import apply_options, read_config, require_keys, set_roots
 from mmsf.engine.quantized_file import model_config, read_quantized
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
@@ -60,6 +60,7 @@ def export(
         raise UserError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
     cfg = read_config(config)  # imports what the model may be made of
     apply_options(cfg, options or {})
+    require_keys(cfg, "test_dataloader.dataset")
     set_roots(cfg, data_root, None)
     require_place(out)
     model = read_quantized(weights)

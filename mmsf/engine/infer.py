@@ -54,7 +54,7 @@ def infer(
     require_folder(out)
     if file_format == "culane":
         _require_short_names(sources, out)
-    found = inferencer.stream(sources, batch_size or inferencer.cfg.test_dataloader.batch_size)
+    found = inferencer.stream(sources, batch_size or inferencer.cfg.test_dataloader.get("batch_size", 1))
     if overlay:
         found = _with_overlays(inferencer, found, out)
     if file_format == "tusimple":
