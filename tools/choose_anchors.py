@@ -20,6 +20,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, required=True, help="number of anchors")
     parser.add_argument("--out", type=Path, required=True, help="text file to write: numbers, the most used anchor first")
     arguments = parser.parse_args()
+    if arguments.count < 1:
+        raise UserError(f"--count {arguments.count} takes no anchor; give at least 1")
     config = read_config(arguments.config)
     require_keys(config, "model.type", "train_dataloader.dataset")
     if config.model.type != "LaneATT":

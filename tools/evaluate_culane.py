@@ -51,6 +51,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Parse the arguments, evaluate, print the table."""
     args = parse_args()
+    if not 0 <= args.iou < 1:  # nor is it NaN
+        raise UserError(f"--iou {args.iou:g} is no least IoU; give 0 or more, below 1")
+    if args.processes < 1:
+        raise UserError(f"--processes {args.processes} evaluate nothing; give at least 1")
     if not 1 <= args.width <= 1000:
         raise UserError(f"--width {args.width} is no thickness of a lane; give 1 to 1000 pixels")
     if min(args.image_size) < 1 or max(args.image_size) > 16384:
