@@ -136,6 +136,17 @@ def test_what_a_config_lacks_is_named(tool, config, arguments, lacks, command, t
     assert not out.exists()
 
 
+@pytest.mark.parametrize("name", ["a.bin", "a", "a.ONNX"])
+def test_a_file_that_could_not_be_told_from_weights_is_not_exported(name, command, tmp_path):
+    out = tmp_path / "out" / name
+    status, _, errors = command("export", FLOAT_CONFIG, "nowhere.pth", "--backend", "onnxruntime", "--out", out)
+    assert (status, errors.splitlines()[-1]) == (
+        2,
+        f"error: --out {out} must end in .onnx: by it an exported file is told from weights",
+    )
+    assert not out.parent.exists()
+
+
 def test_a_config_without_a_model_takes_no_float_weights(tmp_path):
     path = tmp_path / "frames.py"
     path.write_text("test_dataloader = dict(dataset=dict(pipeline=[]))\n")
