@@ -40,6 +40,8 @@ def evaluate(
     Raises:
         UserError: A wrong argument, config or file.
     """
+    if runtime is not None and not is_exported(weights):
+        raise UserError(f"--runtime is for an exported file, which {weights} is not; leave it out")
     cfg: Config = read_config(config)
     apply_options(cfg, options or {})
     require_keys(cfg, "test_dataloader")

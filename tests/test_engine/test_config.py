@@ -147,6 +147,16 @@ def test_a_file_that_could_not_be_told_from_weights_is_not_exported(name, comman
     assert not out.parent.exists()
 
 
+def test_a_runtime_is_refused_for_weights_that_no_runtime_runs(command, tmp_path):
+    given = (FLOAT_CONFIG, CHECKPOINT, "--runtime", "openvino", "--work-dir", tmp_path / "out")
+    status, _, errors = command("test", *given)
+    assert (status, errors.splitlines()[-1]) == (
+        2,
+        f"error: --runtime is for an exported file, which {CHECKPOINT} is not; leave it out",
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_config_without_a_model_takes_no_float_weights(tmp_path):
     path = tmp_path / "frames.py"
     path.write_text("test_dataloader = dict(dataset=dict(pipeline=[]))\n")
