@@ -200,6 +200,17 @@ def test_calibration_counts_through_all_its_images_and_sees_no_labels(tusimple, 
     assert not any("gt_instances" in sample for sample in samples)
 
 
+def test_a_calibration_image_counts_once_however_often_it_is_given(tusimple, folders, tmp_path):
+    (tmp_path / "linked").symlink_to(folders / "a")
+    roots = [str(folders / "a"), str(folders / "a") + "/", str(tmp_path / "linked"), str(folders)]
+    dataset, once = CalibrationDataset(calibration_root=roots), CalibrationDataset(calibration_root=str(folders))
+    frames = [dataset.get_data_info(index) for index in range(len(dataset))]
+    assert [frame["relative_path"] for frame in frames[:3]] == ["10.jpg", "2.jpg", "deep/1.png"]
+    assert [frame["sample_idx"] for frame in frames] == list(range(len(once)))
+    clips = dict(type="TuSimpleDataset", data_root=str(tusimple))
+    assert len(CalibrationDataset([clips, clips])) == len(CalibrationDataset([clips]))
+
+
 def test_evaluation_frames_never_calibrate(tusimple):
     evaluation = dict(type="TuSimpleDataset", data_root=str(tusimple), frames=(3, None))
     dataset = CalibrationDataset(calibration_root=str(tusimple / "clips"), exclude=[evaluation])
