@@ -47,7 +47,7 @@ class AnalysisHook(Hook):
         for name, figure in figures(sensitivity).items():
             write_figure(folder / "figures" / f"{name}.png", figure)
         maps = [_foreground(folder / "figures", place) for place in loop.foreground if place.map.scores.size > 1]
-        pictures = write_overlays(folder / "overlays", worst_frames(loop.lanes, self.overlays)) if loop.lanes else []
+        pictures = write_overlays(folder / "overlays", worst_frames(loop.lanes, self.overlays) if loop.lanes else [])
         write_report(folder / "report.html", summary, sensitivity, pictures, maps)
         advice = next_step(summary, sensitivity)
         runner.logger.info(f"results in {folder}\n{results_table(summary)}" + (f"\n{advice}" if advice else ""))
