@@ -109,8 +109,9 @@ def _tiles(summary: Mapping[str, Any]) -> str:
     if key:
         values = {model: summary[model][key] for model in MODELS if key in (summary.get(model) or {})}
         tiles += [(number(value), f"{key}, {model}") for model, value in values.items()]
-        if values.get("float") and "quantized" in values:
-            tiles.append((f"{100 * values['quantized'] / values['float']:.1f} %", f"of float {key} kept"))
+        whole, kept = values.get("float"), values.get("quantized")
+        if _measured(whole, kept) and whole > 0 and kept >= 0:  # -1 and NaN: there was nothing to score
+            tiles.append((f"{100 * kept / whole:.1f} %", f"of float {key} kept"))
     agreement = numeric(summary.get("agreement"))
     tiles += [(number(value), f"{name.replace('_', ' ')}, quantized against float") for name, value in agreement.items()]
     if summary.get("seconds"):
