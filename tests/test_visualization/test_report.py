@@ -112,6 +112,24 @@ def test_a_share_of_the_float_f1_is_told_only_where_there_is_one(float_f1, quant
     assert "-0.0 %" not in text
 
 
+@pytest.mark.parametrize(
+    ("profile", "told"),
+    [
+        ("onnxruntime", "8-bit integer, in ONNX Runtime"),
+        ("openvino", "8-bit integer, in OpenVINO"),
+        ("tensorrt", "8-bit integer, in TensorRT"),
+        (
+            "academic",
+            "none: no backend runs this profile; quantize again with model.quantizer.profile=onnxruntime, openvino or "
+            "tensorrt",
+        ),
+    ],
+)
+def test_kernels_are_those_that_run_the_profile(profile, told, tmp_path):
+    write_report(tmp_path / "report.html", dict(SUMMARY, profile=profile, weight_bits=8, activation_bits=8))
+    assert told in parse(tmp_path / "report.html").text
+
+
 def test_four_bits_are_called_simulated_and_eight_are_not(tmp_path):
     for bits in (4, 8):
         write_report(tmp_path / f"{bits}.html", {**SUMMARY, "weight_bits": bits, "activation_bits": bits})
