@@ -200,6 +200,20 @@ def test_calibration_counts_through_all_its_images_and_sees_no_labels(tusimple, 
     assert not any("gt_instances" in sample for sample in samples)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(dict(frames=frames) for frames in ("1-3", [1], [1, 2, 3], (1.5, 3), (0, 3), (3, 2), (None, 3), (True, 3), 3)),
+        *(dict(count=count) for count in ("8", 2.5, 0, -1, True, [3])),
+    ],
+)
+def test_frames_and_counts_that_mean_nothing_are_refused_when_the_dataset_is_made(wrong, tusimple):
+    for make in (TuSimpleDataset, CalibrationDataset, ImageFolderDataset):
+        root = {} if make is CalibrationDataset else dict(data_root=str(tusimple))
+        with pytest.raises(UserError, match=f"{next(iter(wrong))}="):
+            make(**root, **wrong, lazy_init=True)
+
+
 def test_a_calibration_image_counts_once_however_often_it_is_given(tusimple, folders, tmp_path):
     (tmp_path / "linked").symlink_to(folders / "a")
     roots = [str(folders / "a"), str(folders / "a") + "/", str(tmp_path / "linked"), str(folders)]
