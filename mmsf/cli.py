@@ -1,6 +1,7 @@
 """What every command line shares: one clear line and exit status 2 for what a user can mend."""
 
 import argparse
+import errno
 import logging
 import os
 import pickle
@@ -87,6 +88,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _stop(f"{error.filename}: {error.strerror}; give a shorter name")
         if error.errno not in NO_ROOM:
             raise
         _stop(f"{error.filename or 'a file'} cannot be written: {error.strerror}; free space or choose another folder")

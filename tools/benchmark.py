@@ -58,8 +58,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def speed(args: argparse.Namespace) -> None:
-    if min(args.threads, args.rounds or 1) < 1:
-        raise UserError("--threads and --rounds must be at least 1")
     stored = None if args.against is None else read_speed(args.against)
     tiny = {detector.config: detector for detector in read_grid(ROOT / "configs/benchmark/table1_tiny.py").detectors}
     chosen = [tiny.get(config, Detector(Path(config).stem, config)) for config in args.config or tiny]
@@ -77,6 +75,8 @@ def speed(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
+    if min(args.threads, 1 if args.rounds is None else args.rounds) < 1:
+        raise UserError("--threads and --rounds must be at least 1")
     if args.what == "speed":
         return speed(args)
     if len(args.config) != 1:

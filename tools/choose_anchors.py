@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from mmsf.cli import run
-from mmsf.engine.config import read_config
+from mmsf.engine.config import read_config, require_keys
 from mmsf.errors import UserError
+from mmsf.files import require_place, whole_or_absent
 from mmsf.models.losses.anchor_use import anchor_use
 from mmsf.registry import DATASETS
 
@@ -19,17 +20,22 @@ def main() -> None:
     parser.add_argument("--count", type=int, required=True, help="number of anchors")
     parser.add_argument("--out", type=Path, required=True, help="text file to write: numbers, the most used anchor first")
     arguments = parser.parse_args()
+    if arguments.count < 1:
+        raise UserError(f"--count {arguments.count} takes no anchor; give at least 1")
     config = read_config(arguments.config)
+    require_keys(config, "model.type", "train_dataloader.dataset")
     if config.model.type != "LaneATT":
         raise UserError(
             f"{arguments.config} is a config of {config.model.type}, which has no such anchors; give a LaneATT's"
         )
+    require_place(arguments.out)
     torch.manual_seed(0)  # of the augmentation
     dataset = DATASETS.build(config.train_dataloader.dataset)
     frames = (sample["data_samples"].gt_instances.input_lines for sample in dataset)
     counts = anchor_use(frames, config.model.input_size)
     chosen = np.argsort(-counts, kind="stable")[: arguments.count]
-    np.savetxt(arguments.out, chosen, "%d", newline=" ")
+    with whole_or_absent(arguments.out) as temporary:
+        np.savetxt(temporary, chosen, "%d", newline=" ")
     print(f"{arguments.out}: {len(chosen)} of the {(counts > 0).sum()} anchors that some lane is near to")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from mmsf.cli import run
 from mmsf.datasets.images import read_image
 from mmsf.engine.inferencer import LaneInferencer
+from mmsf.files import require_place
 from mmsf.visualization.overlay import side_by_side, write_image
 
 
@@ -34,6 +35,7 @@ def found_lanes(config: str, weights: str, pictures: list[str]) -> list[list[np.
 
 def main() -> None:
     arguments = parse_arguments()
+    require_place(arguments.out)
     images = [read_image(picture) for picture in arguments.pictures]
     height = arguments.width * images[0].shape[0] / images[0].shape[1]  # of all panels
     rows = []

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mmsf.cli import add_trust, run
 from mmsf.engine.adapted import float_model
-from mmsf.engine.config import read_config
+from mmsf.engine.config import read_config, require_keys
 from mmsf.errors import UserError
+from mmsf.files import require_place
 from mmsf.models.checkpoints import FAMILIES, convert, load_float_checkpoint, read_checkpoint, recognise
 from mmsf.models.detectors import AdaptedDetector
 from mmsf.registry import MODELS
@@ -29,7 +30,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def extract(config: str, source: str, out: str, trusted: bool) -> None:
     """Write the weights of a checkpoint that MMEngine left."""
-    model = MODELS.build(float_model(read_config(config)))
+    cfg = read_config(config)
+    require_keys(cfg, "model")
+    model = MODELS.build(float_model(cfg))
     load_float_checkpoint(model, source, trusted)
     if isinstance(model, AdaptedDetector):
         model = model.detector
@@ -39,6 +42,7 @@ def extract(config: str, source: str, out: str, trusted: bool) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
+    require_place(arguments.out)
     if arguments.config is not None:
         return extract(arguments.config, arguments.source, arguments.out, arguments.trust_checkpoint)
     checkpoint = read_checkpoint(arguments.source, arguments.trust_checkpoint)

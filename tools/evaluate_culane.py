@@ -15,7 +15,7 @@ from pathlib import Path
 from mmsf.cli import run
 from mmsf.errors import UserError
 from mmsf.evaluation.culane_files import evaluate_lists
-from mmsf.files import whole_or_absent
+from mmsf.files import require_place, whole_or_absent
 from mmsf.lanes.culane import lines_path
 
 
@@ -51,10 +51,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Parse the arguments, evaluate, print the table."""
     args = parse_args()
+    if not 0 <= args.iou < 1:  # nor is it NaN
+        raise UserError(f"--iou {args.iou:g} is no least IoU; give 0 or more, below 1")
+    if args.processes < 1:
+        raise UserError(f"--processes {args.processes} evaluate nothing; give at least 1")
     if not 1 <= args.width <= 1000:
         raise UserError(f"--width {args.width} is no thickness of a lane; give 1 to 1000 pixels")
     if min(args.image_size) < 1 or max(args.image_size) > 16384:
         raise UserError("--image-size needs a width and a height of 1 to 16384 pixels")
+    if args.json:
+        require_place(args.json)
     report = evaluate_lists(
         [path for paths in args.list for path in paths],
         args.gt,

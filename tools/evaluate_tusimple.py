@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mmsf.cli import run
 from mmsf.evaluation.tusimple_score import SLOWEST, TuSimpleScore, mean_score, score_frames
-from mmsf.files import whole_or_absent
+from mmsf.files import require_place, whole_or_absent
 from mmsf.lanes.tusimple import read_frames
 
 
@@ -36,6 +36,8 @@ def figures(scores: dict[str, TuSimpleScore]) -> dict[str, float]:
 def main() -> None:
     """Parse the arguments, evaluate, print the figures."""
     args = parse_args()
+    if args.json:
+        require_place(args.json)
     labelled, predicted = read_frames(args.gt), read_frames(args.pred, h_samples=False, run_time=True)
     scores = score_frames(labelled, predicted)
     mean = figures(scores)

@@ -16,7 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="float or PTQ config: the frames of the check")
     parser.add_argument("weights", help="quantized.pth, quantized in the backend's profile (model.quantizer.profile)")
     parser.add_argument("--backend", required=True, choices=BACKENDS)
-    parser.add_argument("--out", required=True, help="the file; it stands only if the check succeeds")
+    parser.add_argument("--out", required=True, help="the .onnx file; it stands only if the check succeeds")
     parser.add_argument("--frames", type=int, default=16, help="frames of the check")
     parser.add_argument("--checkpoint", help="float weights, to measure quantization's error against")
     parser.add_argument("--data-root", help="folder of the data set")

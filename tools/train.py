@@ -12,7 +12,7 @@ from mmengine.config import Config
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
 from mmsf.cli import add_launcher, add_quantization_arguments, run
 from mmsf.engine.building import build_runner
-from mmsf.engine.config import apply_options, is_ptq, read_config, set_roots
+from mmsf.engine.config import apply_options, is_ptq, read_config, require_keys, set_roots
 from mmsf.engine.processes import start
 from mmsf.engine.ptq import quantize
 from mmsf.errors import UserError
@@ -33,6 +33,7 @@ def train_float(config: Config, arguments: argparse.Namespace) -> None:
     if arguments.checkpoint is not None or arguments.calibration_root is not None:
         raise UserError("--checkpoint and --calibration-root are for quantization: give --preset lsq-plus --bits wXaY too")
     apply_options(config, arguments.options)
+    require_keys(config, "model", "train_dataloader")
     set_roots(config, arguments.data_root, None)
     config.work_dir = arguments.work_dir or f"work_dirs/{Path(arguments.config).stem}"
     config.resume = arguments.resume

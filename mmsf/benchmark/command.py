@@ -10,6 +10,7 @@ from mmsf.benchmark.grid import Cell, Grid, read_grid
 from mmsf.benchmark.report import write_tables
 from mmsf.benchmark.run import run_grid
 from mmsf.errors import UserError
+from mmsf.files import require_folder
 
 
 class Benchmark:
@@ -56,6 +57,7 @@ class Benchmark:
         Returns:
             The runs that failed.
         """
+        require_folder(self.work_dir)
         failed = run_grid(self.runs, say)
         say(f"\n{self.write_tables()}\nresults in {self.work_dir}")
         return failed

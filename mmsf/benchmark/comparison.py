@@ -17,7 +17,7 @@ from mmsf.benchmark.grid import Cell, Detector, Method
 from mmsf.benchmark.peers import PEERS, score, write_job
 from mmsf.engine.ptq import ptq_config
 from mmsf.errors import UserError
-from mmsf.files import whole_or_absent
+from mmsf.files import require_folder, whole_or_absent
 
 RESULT, SCORES = "result.json", "scores.json"
 PRESET = "adaround"
@@ -94,6 +94,7 @@ class Comparison:
         Raises:
             UserError: A part failed.
         """
+        require_folder(self.work_dir)
         if not self.own.finished():
             say(f"mmsf AdaRound: running, log in {self.own.folder / 'console.log'}")
             if error := self.own.start():

@@ -20,7 +20,7 @@ from mmsf.deploy.runtime import open_runtime
 from mmsf.engine.config import read_config
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
-from mmsf.files import whole_or_absent
+from mmsf.files import require_folder, whole_or_absent
 from mmsf.registry import MODELS
 
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -69,6 +69,7 @@ def benchmark_deploy(
         Detector -> runtime ("torch" too) -> figures.
     """
     folder = Path(work_dir)
+    require_folder(folder)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

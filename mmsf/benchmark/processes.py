@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmsf.benchmark.cell import Run
 from mmsf.benchmark.run import f1_of, run_grid
-from mmsf.files import whole_or_absent
+from mmsf.files import require_folder, whole_or_absent
 
 COUNTS = (1, 2)
 _HEAD = """\
@@ -30,6 +30,7 @@ def benchmark_processes(
     Returns:
         The runs that failed.
     """
+    require_folder(work_dir)
     several = [in_processes(run, count) for run in runs for count in counts]
     failed = run_grid(several, say)
     text = table([run for run in several if run.finished()])

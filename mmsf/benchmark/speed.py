@@ -16,8 +16,9 @@ from mmsf.benchmark.speed_metric import measure_metric
 from mmsf.benchmark.speed_rival import measure_rival
 from mmsf.benchmark.speed_setup import BATCH, FRAMES, Setting, clock_of, write_frames
 from mmsf.benchmark.speed_table import regressions, speed_table
+from mmsf.engine.config import read_config, require_keys
 from mmsf.errors import UserError
-from mmsf.files import whole_or_absent
+from mmsf.files import require_folder, whole_or_absent
 
 PARTS = ("iteration", "memory", "rival", "metric")
 
@@ -46,10 +47,13 @@ def benchmark_speed(
         What ``speed.json`` holds.
 
     Raises:
-        UserError: The rival alone was asked for.
+        UserError: The rival alone was asked for, or a config is missing.
     """
     if "rival" in parts and "iteration" not in parts:
         raise UserError("the rival is compared with an iteration; give --parts iteration rival")
+    for detector in detectors:
+        require_keys(read_config(detector.config), "model")
+    require_folder(out)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -88,7 +92,6 @@ def _measured_with(setting: Setting) -> dict:
 
 def _store(content: dict, folder: Path) -> None:
     """Write ``speed.json`` and ``speed.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
     with whole_or_absent(folder / "speed.json") as path:
         path.write_text(json.dumps(content, indent=1) + "\n")
     with whole_or_absent(folder / "speed.md") as path:

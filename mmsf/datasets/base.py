@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,9 @@ class LaneDataset(BaseDataset):
         test_mode: See MMEngine's `BaseDataset`.
         serialize_data: See MMEngine's `BaseDataset`.
         lazy_init: See MMEngine's `BaseDataset`.
+
+    Raises:
+        UserError: A setting means nothing.
     """
 
     def __init__(
@@ -46,8 +50,10 @@ class LaneDataset(BaseDataset):
     ) -> None:
         if corrupt not in ("refuse", "skip"):
             raise UserError(f"corrupt={corrupt!r} is neither 'refuse' nor 'skip'")
-        if count is not None and count < 1:
-            raise UserError(f"count={count} takes no frame; give at least 1")
+        if count is not None and not _is_number(count):
+            raise UserError(f"count={count!r} takes no frame; give a whole number, at least 1")
+        if frames is not None and not _is_range(frames):
+            raise UserError(f"frames={frames!r} is no range; give the first and the last frame, counted from 1")
         self.frames, self.count, self.labelled, self.corrupt = frames, count, labelled, corrupt
         pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         super().__init__(
@@ -90,13 +96,23 @@ class LaneDataset(BaseDataset):
     def _select(self, frames: list[dict]) -> list[dict]:
         if self.frames is not None:
             first, last = self.frames
-            if first < 1 or (last is not None and last < first):
-                raise UserError(f"frames={self.frames} is no range; give the first and the last frame, counted from 1")
             chosen = frames[first - 1 : last]
             if not chosen:
                 raise UserError(f"frames={self.frames} takes none of the {len(frames)} frames of {self.data_root}")
             frames = chosen
         return frames if self.count is None else spread(frames, self.count)
+
+
+def _is_number(value: object) -> bool:
+    """Whether it is a whole number, counted from 1."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+
+
+def _is_range(frames: object) -> bool:
+    """Whether it is a first and a last frame; None is one without end."""
+    if not isinstance(frames, list | tuple) or len(frames) != 2 or not _is_number(frames[0]):
+        return False
+    return frames[1] is None or (_is_number(frames[1]) and frames[1] >= frames[0])
 
 
 def spread(frames: list[dict], count: int) -> list[dict]:

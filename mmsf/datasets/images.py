@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -43,7 +44,10 @@ def read_image(path: str | Path, mode: int = cv2.IMREAD_COLOR) -> np.ndarray:
         content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read image {path}: {error.strerror}; check the data root and the list") from error
-    image = None if not content or _is_cut(content) else cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+    image = None
+    if content and not _is_cut(content):
+        with suppress(cv2.error):  # sides of which OpenCV makes no image
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
     if image is None:
         raise CorruptImageError(f"{path} is truncated or no image; replace it or take it out")
     return image
@@ -55,11 +59,12 @@ def is_whole(path: str | Path) -> bool:
     Raises:
         UserError: The file cannot be read.
     """
-    try:
-        read_image(path, cv2.IMREAD_REDUCED_COLOR_8)
-    except CorruptImageError:
-        return False
-    return True
+    # A side under 8 pixels has no eighth.
+    for mode in (cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_COLOR):
+        with suppress(CorruptImageError):
+            read_image(path, mode)
+            return True
+    return False
 
 
 def find_corrupt(paths: Sequence[str | Path]) -> list[str | Path]:

@@ -84,20 +84,26 @@ class CalibrationDataset(LaneDataset):
         super().__init__(pipeline=pipeline, corrupt=corrupt, labelled=labelled, **options)
 
     def find_frames(self) -> list[dict]:
-        """The frames of all datasets and folders, without those that evaluate."""
+        """The frames of all datasets and folders, each file once, without those that evaluate."""
         frames = _frames_of(self.datasets)
         if self.roots:
             frames += ImageFolderDataset(self.roots, lazy_init=True).load_data_list()
         if not frames:
             raise UserError("there is no image to calibrate with; set data_root or calibration_root")
+        # A folder may be given twice, lie in another one or be linked: a file counts once, where it is met first.
+        files: dict[str, dict] = {}
+        for frame in frames:
+            files.setdefault(os.path.realpath(frame["img_path"]), frame)
+        if len(files) < len(frames):
+            print_log(f"took {len(frames) - len(files)} calibration images once that were given again", logger="current")
         evaluation = {os.path.realpath(frame["img_path"]) for frame in _frames_of(self.exclude)}
-        kept = [frame for frame in frames if os.path.realpath(frame["img_path"]) not in evaluation]
+        kept = [frame for file, frame in files.items() if file not in evaluation]
         if not kept:
             raise UserError(
-                f"all {len(frames)} images to calibrate with are evaluation frames; give others as calibration_root"
+                f"all {len(files)} images to calibrate with are evaluation frames; give others as calibration_root"
             )
-        if len(kept) < len(frames):
-            print_log(f"left {len(frames) - len(kept)} evaluation frames out of the calibration images", logger="current")
+        if len(kept) < len(files):
+            print_log(f"left {len(files) - len(kept)} evaluation frames out of the calibration images", logger="current")
         return kept
 
     def read_labels(self, frames: list[dict]) -> None:

@@ -11,11 +11,11 @@ from mmsf.deploy.frames import read_frames
 from mmsf.deploy.onnx_file import finish, write_graph
 from mmsf.deploy.parity import Parity, measure_parity
 from mmsf.deploy.runtime import RUNTIME_OF, open_runtime
-from mmsf.engine.config import apply_options, read_config, set_roots
-from mmsf.engine.quantized_file import model_config, read_quantized
+from mmsf.engine.config import apply_options, read_config, require_keys, set_roots
+from mmsf.engine.quantized_file import is_exported, model_config, read_quantized
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
-from mmsf.files import whole_or_absent
+from mmsf.files import require_place, whole_or_absent
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.version import __version__
 
@@ -44,7 +44,7 @@ def export(
         config: A float or PTQ config; it gives the frames.
         weights: ``quantized.pth``, tuned in the backend's profile.
         backend: One of ``BACKENDS``.
-        out: The file; it stands only if the check succeeds.
+        out: The file, an ``.onnx``; it stands only if the check succeeds.
         frames: Frames of the check.
         checkpoint: The float weights. With them, quantization's error is taken against the float model; without them,
             against the quantized model with its quantizers switched off.
@@ -58,9 +58,13 @@ def export(
     """
     if backend not in BACKENDS:
         raise UserError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    if not is_exported(out):
+        raise UserError(f"--out {out} must end in .onnx: by it an exported file is told from weights")
     cfg = read_config(config)  # imports what the model may be made of
     apply_options(cfg, options or {})
+    require_keys(cfg, "test_dataloader.dataset")
     set_roots(cfg, data_root, None)
+    require_place(out)
     model = read_quantized(weights)
     if model.adapter.predicts_itself:
         raise UserError(f"{weights} is decoded by its detector's own predict, which a file cannot hold; it is not exported")

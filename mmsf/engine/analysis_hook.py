@@ -48,7 +48,7 @@ class AnalysisHook(Hook):
             write_figure(folder / "figures" / f"{name}.png", figure)
         places = [place for place in loop.foreground if place.map.scores.size > 1]
         maps = [_foreground(folder / "figures", number, place) for number, place in enumerate(places)]
-        pictures = write_overlays(folder / "overlays", worst_frames(loop.lanes, self.overlays)) if loop.lanes else []
+        pictures = write_overlays(folder / "overlays", worst_frames(loop.lanes, self.overlays) if loop.lanes else [])
         write_report(folder / "report.html", summary, sensitivity, pictures, maps)
         advice = next_step(summary, sensitivity)
         runner.logger.info(f"results in {folder}\n{results_table(summary)}" + (f"\n{advice}" if advice else ""))

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from mmsf import registry
 from mmsf.errors import UserError, unknown
+from mmsf.files import require_folder
 
 # Top-level keys that only mmsf reads. Configs may hold variables of any other name.
 _OWN_KEYS = {
@@ -43,9 +44,10 @@ def build_runner(cfg: Config) -> Runner:
     """Build the Runner of a config, with its train loop if it has one.
 
     Raises:
-        UserError: The config has an unknown key, or does not fit what it describes.
+        UserError: The config has an unknown key, or does not fit what it describes, or its work directory cannot be written.
     """
     require_known_keys(cfg)
+    require_folder(cfg.work_dir)
     try:
         runner = Runner.from_cfg(cfg)
         if runner._train_loop is not None:

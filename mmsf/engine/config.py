@@ -119,6 +119,25 @@ def require_sections(cfg: Config) -> None:
         raise UserError(f"config key 'model.quantizer' must be a dict; got {cfg.model.get('quantizer')!r}")
 
 
+def require_keys(cfg: Config, *keys: str) -> None:
+    """Refuse a config that lacks what a command reads.
+
+    Args:
+        cfg: The config.
+        *keys: Such as ``test_dataloader.dataset``.
+
+    Raises:
+        UserError: It has no such key.
+    """
+    for key in keys:
+        found = cfg
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, (Config, dict)) else None
+        if found is None:
+            name = getattr(cfg, "filename", None) or "the config"
+            raise UserError(f"{name} lacks {key!r}; give the config of a detector, such as those of configs/lstr")
+
+
 def require_ptq(cfg: Config, path: str | Path) -> None:
     """Refuse a config that quantizes nothing.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmsf.engine.building import build_runner
-from mmsf.engine.config import apply_options, read_config, set_roots
+from mmsf.engine.config import apply_options, read_config, require_keys, set_roots
 from mmsf.engine.processes import start, unwrapped
 from mmsf.engine.quantized_file import is_exported
 from mmsf.engine.weights import load_weights, weights_model
@@ -40,8 +40,11 @@ def evaluate(
     Raises:
         UserError: A wrong argument, config or file.
     """
+    if runtime is not None and not is_exported(weights):
+        raise UserError(f"--runtime is for an exported file, which {weights} is not; leave it out")
     cfg: Config = read_config(config)
     apply_options(cfg, options or {})
+    require_keys(cfg, "test_dataloader")
     set_roots(cfg, data_root, None)
     cfg.work_dir = work_dir or str(Path("work_dirs") / Path(config).stem)
     if launcher != "none" and is_exported(weights):

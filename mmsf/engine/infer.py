@@ -1,5 +1,6 @@
 """Lanes of images, folders and videos as files, as `tools/infer.py` starts it."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -11,6 +12,7 @@ import numpy as np
 from mmsf.datasets.sources import Source, Video, find_sources
 from mmsf.engine.inferencer import FoundLanes, LaneInferencer
 from mmsf.errors import UserError
+from mmsf.files import require_folder
 from mmsf.lanes.culane import lines_path, write_lines
 from mmsf.lanes.tusimple import ROWS, TuSimpleFrame, resample, write_frames
 from mmsf.visualization.overlay import write_image
@@ -43,13 +45,16 @@ def infer(
         The number of frames.
 
     Raises:
-        UserError: An input cannot be read, or outputs would fall on inputs or on each other.
+        UserError: An input cannot be read, outputs would fall on inputs or on each other, or cannot be written.
     """
     out = Path(out)
     sources = find_sources(inputs)
     _require_apart(inputs, out)
     _require_own_names(sources)
-    found = inferencer.stream(sources, batch_size or inferencer.cfg.test_dataloader.batch_size)
+    require_folder(out)
+    if file_format == "culane":
+        _require_short_names(sources, out)
+    found = inferencer.stream(sources, batch_size or inferencer.cfg.test_dataloader.get("batch_size", 1))
     if overlay:
         found = _with_overlays(inferencer, found, out)
     if file_format == "tusimple":
@@ -107,3 +112,11 @@ def _require_own_names(sources: Sequence[Source]) -> None:
     for source in sources:
         if (other := seen.setdefault((type(source), Path(source.name).with_suffix("")), source)) is not source:
             raise UserError(f"{other.path} and {source.path} would be written under one name; give one of them at a time")
+
+
+def _require_short_names(sources: Sequence[Source], out: Path) -> None:
+    """The texts' names are longer than the images'; one that is too long must not stop a folder halfway."""
+    longest = os.pathconf(out, "PC_NAME_MAX")
+    for source in sources:
+        if not isinstance(source, Video) and len(os.fsencode(lines_path(out, source.name).name)) > longest:
+            raise UserError(f"{source.path}: its name leaves no room for .lines.txt; give it a shorter one")

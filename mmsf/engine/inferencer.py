@@ -16,7 +16,7 @@ from mmengine.model import BaseModel
 from mmengine.utils import ProgressBar
 
 from mmsf.datasets.sources import Source, SourceFrame, find_sources
-from mmsf.engine.config import read_config
+from mmsf.engine.config import read_config, require_keys
 from mmsf.engine.weights import open_model
 from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
@@ -60,7 +60,7 @@ class LaneInferencer(BaseInferencer):
         show_progress: Whether to show a bar with an ETA.
 
     Raises:
-        UserError: A file is missing or does not fit.
+        UserError: A file is missing or does not fit, or the config lacks the pipeline or the model.
     """
 
     visualize_kwargs: ClassVar[set[str]] = {"overlay"}
@@ -74,6 +74,7 @@ class LaneInferencer(BaseInferencer):
         show_progress: bool = True,
     ) -> None:
         cfg = read_config(model) if isinstance(model, (str, Path)) else model
+        require_keys(cfg, "test_dataloader.dataset.pipeline")
         self._configured = TASK_UTILS.build(cfg.adapter) if "adapter" in cfg else None
         super().__init__(cfg, weights, device, scope, show_progress)
 

@@ -48,7 +48,7 @@ class ResultHook(Hook):
         if runner.train_loop.frame_scores:
             write_json(folder / "frames.json", self.frames(runner), indent=None)
         lanes = runner.train_loop.lanes
-        pictures = write_overlays(folder / "overlays", worst_frames(lanes, self.overlays)) if lanes else []
+        pictures = write_overlays(folder / "overlays", worst_frames(lanes, self.overlays) if lanes else [])
         write_report(folder / "report.html", summary, sensitivity, pictures)
         runner.logger.info(f"results in {folder}\n{results_table(summary)}")
 

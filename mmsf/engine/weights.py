@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 
 from mmsf.engine.adapted import float_model
-from mmsf.engine.config import is_ptq
+from mmsf.engine.config import is_ptq, require_keys
 from mmsf.engine.quantized_file import is_exported, is_quantized, load_state, model_config
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.registry import MODELS
@@ -22,12 +22,13 @@ def weights_model(cfg: Config, weights: str | Path, runtime: str | None = None) 
         runtime: Of an exported file, "onnxruntime" or "openvino"; None for the one that it was written for.
 
     Raises:
-        UserError: The file is missing or damaged.
+        UserError: The file is missing or damaged, or the config lacks the model of float weights.
     """
     if is_exported(weights):
         return dict(type="mmsf.DeployedDetector", file=str(weights), runtime=runtime)
     if is_quantized(weights):
         return model_config(weights)
+    require_keys(cfg, "model.detector" if is_ptq(cfg) else "model")
     return cfg.model.detector if is_ptq(cfg) else float_model(cfg)
 
 

@@ -1,5 +1,6 @@
 """Lanes drawn over frames: one picture, or one panel a model beside the others."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -39,6 +40,7 @@ _FRACTION_BITS = 4  # OpenCV draws at sixteenths of a pixel.
 _FARTHEST = 1e5  # Pixels; keeps a wild point inside OpenCV's 32-bit coordinates.
 _GAP = 8
 _STRIP_HEIGHT = 44
+_NUMBERED = re.compile(r"\d{2,}_.*\.jpg")
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
 
 
 def write_overlays(folder: str | Path, frames: Iterable[Frame], **layout: int | str) -> list[tuple[str, Path]]:
-    """Write one comparison a frame, as ``00_<title>.jpg`` and so on, in the order given.
+    """Write one comparison a frame, as ``00_<title>.jpg`` and so on, in the order given; those of an earlier run go.
 
     Args:
         folder: Where the pictures go; it is made where it is missing.
@@ -191,6 +193,9 @@ def write_overlays(folder: str | Path, frames: Iterable[Frame], **layout: int | 
     Returns:
         The title and the file of each picture, as `mmsf.visualization.write_report` takes them.
     """
+    for path in Path(folder).glob("*"):
+        if path.is_file() and _NUMBERED.fullmatch(path.name):
+            path.unlink()
     written = []
     for number, frame in enumerate(frames):
         name = "_".join(Path(frame.title).with_suffix("").parts).strip("_/")

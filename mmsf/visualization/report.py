@@ -29,6 +29,8 @@ _FIGURES = {
         "multiply-accumulates; a stroke is the score at more bits, where it was measured.",
     ),
 }
+# Profile -> whose kernels run it.
+_BACKENDS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
 # What `mmsf.lanes.damage` counts: points, lanes, and what they are.
 _DAMAGE = {
     "bend": ("bends", "bent_lanes", "shifted at a lane's end"),
@@ -109,8 +111,9 @@ def _tiles(summary: Mapping[str, Any]) -> str:
     if key:
         values = {model: summary[model][key] for model in MODELS if key in (summary.get(model) or {})}
         tiles += [(number(value), f"{key}, {model}") for model, value in values.items()]
-        if values.get("float") and "quantized" in values:
-            tiles.append((f"{100 * values['quantized'] / values['float']:.1f} %", f"of float {key} kept"))
+        whole, kept = values.get("float"), values.get("quantized")
+        if _measured(whole, kept) and whole > 0 and kept >= 0:  # -1 and NaN: there was nothing to score
+            tiles.append((f"{100 * kept / whole:.1f} %", f"of float {key} kept"))
     agreement = numeric(summary.get("agreement"))
     tiles += [(number(value), f"{name.replace('_', ' ')}, quantized against float") for name, value in agreement.items()]
     if summary.get("seconds"):
@@ -275,7 +278,10 @@ def _kernels(summary: Mapping[str, Any]) -> str:
     if summary.get("not_deployable"):
         return f"not deployable: {summary['not_deployable']}"
     if (summary.get("weight_bits"), summary.get("activation_bits")) == (8, 8):
-        return "8-bit integer, in ONNX Runtime, OpenVINO, TensorRT"
+        if backend := _BACKENDS.get(summary.get("profile")):
+            return f"8-bit integer, in {backend}"
+        again = "model.quantizer.profile=onnxruntime, openvino or tensorrt"
+        return f"none: no backend runs this profile; quantize again with {again}"
     return "simulated: no stock convolution has these bits"
 
 

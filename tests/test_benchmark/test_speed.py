@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mmsf.benchmark.speed
 from mmsf.benchmark.grid import Detector
 from mmsf.benchmark.speed import PARTS, benchmark_speed, compare_speed, read_speed
 from mmsf.benchmark.speed_metric import made_up_frames, measure_metric
@@ -51,6 +52,21 @@ def test_a_ratio_is_told_when_it_is_more_than_a_fifth_worse():
     assert regressions(slower(1.19), TABLE) == []
     assert regressions(slower(1.21), TABLE) == ["lstr, best: iteration 1.69, was 1.40"]
     assert regressions(TABLE, slower(1.21)) == []
+
+
+def test_a_missing_config_is_told_before_a_frame_is_drawn(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(mmsf.benchmark.speed, "write_frames", lambda setting: pytest.fail("frames were drawn"))
+    status, printed, errors = command("benchmark", "speed", "configs/lstr/nope.py", "--work-dir", tmp_path / "out")
+    assert (status, printed, errors) == (2, "", "error: config configs/lstr/nope.py does not exist\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("what", ["speed", "deploy"])
+@pytest.mark.parametrize("rounds", [-1, 0])
+def test_no_rounds_are_refused_at_once(what, rounds, command):
+    config = ROOT / "configs" / "benchmark" / "table1_tiny.py"
+    status, _, errors = command("benchmark", what, config, "--rounds", rounds)
+    assert (status, errors) == (2, "error: --threads and --rounds must be at least 1\n")
 
 
 def test_only_what_both_tables_have_is_compared():

@@ -200,6 +200,31 @@ def test_calibration_counts_through_all_its_images_and_sees_no_labels(tusimple, 
     assert not any("gt_instances" in sample for sample in samples)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(dict(frames=frames) for frames in ("1-3", [1], [1, 2, 3], (1.5, 3), (0, 3), (3, 2), (None, 3), (True, 3), 3)),
+        *(dict(count=count) for count in ("8", 2.5, 0, -1, True, [3])),
+    ],
+)
+def test_frames_and_counts_that_mean_nothing_are_refused_when_the_dataset_is_made(wrong, tusimple):
+    for make in (TuSimpleDataset, CalibrationDataset, ImageFolderDataset):
+        root = {} if make is CalibrationDataset else dict(data_root=str(tusimple))
+        with pytest.raises(UserError, match=f"{next(iter(wrong))}="):
+            make(**root, **wrong, lazy_init=True)
+
+
+def test_a_calibration_image_counts_once_however_often_it_is_given(tusimple, folders, tmp_path):
+    (tmp_path / "linked").symlink_to(folders / "a")
+    roots = [str(folders / "a"), str(folders / "a") + "/", str(tmp_path / "linked"), str(folders)]
+    dataset, once = CalibrationDataset(calibration_root=roots), CalibrationDataset(calibration_root=str(folders))
+    frames = [dataset.get_data_info(index) for index in range(len(dataset))]
+    assert [frame["relative_path"] for frame in frames[:3]] == ["10.jpg", "2.jpg", "deep/1.png"]
+    assert [frame["sample_idx"] for frame in frames] == list(range(len(once)))
+    clips = dict(type="TuSimpleDataset", data_root=str(tusimple))
+    assert len(CalibrationDataset([clips, clips])) == len(CalibrationDataset([clips]))
+
+
 def test_evaluation_frames_never_calibrate(tusimple):
     evaluation = dict(type="TuSimpleDataset", data_root=str(tusimple), frames=(3, None))
     dataset = CalibrationDataset(calibration_root=str(tusimple / "clips"), exclude=[evaluation])

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmsf.datasets.images import read_image
 from mmsf.datasets.loading import LoadImage
 from mmsf.datasets.sources import find_sources
 from mmsf.errors import UserError
@@ -75,6 +76,16 @@ def test_a_truncated_image_is_found_before_any_is_shown(frames, tmp_path):
     (tmp_path / "1.jpg").write_bytes((tmp_path / "1.jpg").read_bytes()[:900])
     with pytest.raises(UserError, match=r"1\.jpg is truncated or no image"):
         find_sources([tmp_path])
+
+
+@pytest.mark.parametrize("ending", [".png", ".bmp", ".jpg", ".webp", ".tif"])
+def test_an_image_of_a_few_pixels_is_whole_and_stops_no_folder(ending, frames, tmp_path):
+    cv2.imwrite(str(tmp_path / "large.png"), frames[0])
+    for height, width in ((3, 500), (500, 3), (4, 4), (1, 1)):
+        cv2.imwrite(str(tmp_path / f"{height}x{width}{ending}"), np.full((height, width, 3), 90, np.uint8))
+    sources = find_sources([tmp_path])
+    assert len(sources) == 5
+    assert all(read_image(source.path).size for source in sources)
 
 
 @pytest.mark.parametrize(

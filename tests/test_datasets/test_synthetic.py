@@ -150,6 +150,14 @@ def test_a_foreign_folder_is_refused(roads, tmp_path):
         write_dataset(tmp_path / "notes.txt", frames=1, seed=0)
 
 
+@pytest.mark.parametrize("content", [b"", b'{"generator": 1, "se', b"\xff\xfe"])
+def test_a_folder_whose_mark_is_damaged_is_refused(content, tmp_path):
+    (tmp_path / "synthetic.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"synthetic\.json cannot be read: .*give another folder, or empty this one"):
+        write_dataset(tmp_path, frames=1, seed=0)
+    assert [path.name for path in tmp_path.iterdir()] == ["synthetic.json"]
+
+
 @pytest.mark.parametrize("wrong", [{"frames": 0}, {"seed": -1}, {"workers": 0}])
 def test_wrong_numbers_are_refused(wrong, tmp_path):
     with pytest.raises(UserError, match=next(iter(wrong))):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from test_engine.runs import FLOAT_CONFIG, ROOT
+from test_engine.runs import CHECKPOINT, FLOAT_CONFIG, ROOT
 
+from mmsf.engine import LaneInferencer
 from mmsf.engine.building import require_known_keys
 from mmsf.engine.config import PTQ_LINES, apply_options, read_config, require_backends, set_roots, with_preset
 from mmsf.errors import UserError
@@ -122,3 +123,56 @@ def test_tensorboard_is_asked_for_where_it_is_missing(monkeypatch):
     require_backends(Config(dict(visualizer=dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]))))
     monkeypatch.setattr("mmsf.engine.config.find_spec", lambda name: "found")
     require_backends(cfg)
+
+
+GRID, PART = ROOT / "configs" / "benchmark" / "table1_tiny.py", ROOT / "configs" / "_base_" / "models" / "lstr.py"
+
+
+@pytest.mark.parametrize(
+    ("tool", "config", "arguments", "lacks"),
+    [
+        ("infer", GRID, [CHECKPOINT, "images", "--out", "OUT"], "test_dataloader.dataset.pipeline"),
+        ("infer", PART, [CHECKPOINT, "images", "--out", "OUT"], "test_dataloader.dataset.pipeline"),
+        ("test", GRID, [CHECKPOINT, "--work-dir", "OUT"], "test_dataloader"),
+        ("train", PART, ["--work-dir", "OUT"], "train_dataloader"),
+        ("export", PART, [CHECKPOINT, "--backend", "onnxruntime", "--out", "OUT/a.onnx"], "test_dataloader.dataset"),
+        ("choose_anchors", GRID, ["--count", "5", "--out", "OUT/a.txt"], "model.type"),
+        ("choose_anchors", PART, ["--count", "5", "--out", "OUT/a.txt"], "train_dataloader.dataset"),
+    ],
+)
+def test_what_a_config_lacks_is_named(tool, config, arguments, lacks, command, tmp_path):
+    out = tmp_path / "out"
+    status, _, errors = command(tool, config, *(str(argument).replace("OUT", str(out)) for argument in arguments))
+    assert (status, errors.splitlines()[-1]) == (
+        2,
+        f"error: {config} lacks {lacks!r}; give the config of a detector, such as those of configs/lstr",
+    )
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["a.bin", "a", "a.ONNX"])
+def test_a_file_that_could_not_be_told_from_weights_is_not_exported(name, command, tmp_path):
+    out = tmp_path / "out" / name
+    status, _, errors = command("export", FLOAT_CONFIG, "nowhere.pth", "--backend", "onnxruntime", "--out", out)
+    assert (status, errors.splitlines()[-1]) == (
+        2,
+        f"error: --out {out} must end in .onnx: by it an exported file is told from weights",
+    )
+    assert not out.parent.exists()
+
+
+def test_a_runtime_is_refused_for_weights_that_no_runtime_runs(command, tmp_path):
+    given = (FLOAT_CONFIG, CHECKPOINT, "--runtime", "openvino", "--work-dir", tmp_path / "out")
+    status, _, errors = command("test", *given)
+    assert (status, errors.splitlines()[-1]) == (
+        2,
+        f"error: --runtime is for an exported file, which {CHECKPOINT} is not; leave it out",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_config_without_a_model_takes_no_float_weights(tmp_path):
+    path = tmp_path / "frames.py"
+    path.write_text("test_dataloader = dict(dataset=dict(pipeline=[]))\n")
+    with pytest.raises(UserError, match=r"frames\.py lacks 'model'"):
+        LaneInferencer(path, CHECKPOINT)

@@ -65,6 +65,17 @@ def test_culane_mistakes_end_with_one_line_and_status_2(command, culane_cases, g
     assert message in errors
 
 
+@pytest.mark.parametrize(
+    "wrong", [("--iou", "nan"), ("--iou", "-0.1"), ("--iou", "1"), ("--processes", "-3"), ("--processes", "0")]
+)
+def test_culane_numbers_that_mean_nothing_are_refused(command, culane_cases, wrong):
+    folder = culane_cases / "seed1"
+    given = ("--gt", folder / "gt", "--pred", folder / "pred", "--list", folder / "list" / "test.txt")
+    status, printed, errors = command("evaluate_culane", *given, *wrong)
+    assert (status, printed, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith(f"error: {' '.join(wrong)} ")
+
+
 @pytest.fixture
 def tusimple_files(tmp_path):
     for name in ("gt_1", "pred_1"):

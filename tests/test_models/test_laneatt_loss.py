@@ -357,6 +357,13 @@ def test_the_tool_lists_the_anchors_of_the_training_data_the_most_used_first(tmp
     assert "LSTR, which has no such anchors" in other.stderr
 
 
+def test_no_anchor_is_refused_before_a_frame_is_read(command, tmp_path: Path) -> None:
+    config = ROOT / "configs" / "laneatt" / "laneatt_tiny_synthetic.py"
+    status, _, errors = command("choose_anchors", config, "--count", 0, "--out", tmp_path / "out" / "a.txt")
+    assert (status, errors) == (2, "error: --count 0 takes no anchor; give at least 1\n")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_use_of_an_anchor_counts_the_images_in_which_it_is_positive() -> None:
     everything = LineAnchors.all()
     xs, y = everything.xs(72, SIZE[1]), np.linspace(SIZE[0], 0, 72)

@@ -103,6 +103,17 @@ def test_overlays_are_written_in_the_order_given(tmp_path):
     assert cv2.imread(str(written[0][1])).shape[1] == 320
 
 
+def test_overlays_of_an_earlier_run_go_and_other_files_stay(tmp_path):
+    for name in ("00_old.jpg", "07_clip.jpg", "123_clip.jpg", "0_mine.jpg", "00_mine.png", "mine.jpg"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "00_folder.jpg").mkdir()
+    write_overlays(tmp_path, [Frame("new.jpg", road(), {"float": []})])
+    left = ["00_folder.jpg", "00_mine.png", "00_new.jpg", "0_mine.jpg", "mine.jpg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+    assert write_overlays(tmp_path, []) == []
+    assert not (tmp_path / "00_new.jpg").exists()
+
+
 def test_a_picture_of_unknown_kind_is_refused(tmp_path):
     with pytest.raises(UserError, match="ending"):
         write_image(tmp_path / "frame.xyz", road())

@@ -1,6 +1,7 @@
 """The HTML report: well formed, complete, and on its own."""
 
 import base64
+import math
 import re
 from html.parser import HTMLParser
 
@@ -92,6 +93,41 @@ def test_the_page_tells_what_the_summary_tells(tmp_path, overlays):
         "5 min 11 s", "2.13.0", "head.<last>", "clip <1>/00000.jpg", "1.3000", "0.7200", "98.0 %", "Bits of the 2 layers",
     ]  # fmt: skip
     assert [words for words in expected if words not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("float_f1", "quantized_f1", "told"),
+    [
+        *((0.8, 0.6, "75.0 %"), (0.8, 0.0, "0.0 %")),
+        *((-1.0, -1.0, None), (-1.0, 0.0, None), (0.0, 0.5, None), (0.8, -1.0, None)),
+        *((math.nan, 0.5, None), (0.5, math.nan, None), (0.5, None, None)),
+    ],
+)
+def test_a_share_of_the_float_f1_is_told_only_where_there_is_one(float_f1, quantized_f1, told, tmp_path):
+    summary = dict(float={"CULane/F1": float_f1}, quantized={"CULane/F1": quantized_f1})
+    write_report(tmp_path / "report.html", summary)
+    text = parse(tmp_path / "report.html").text
+    assert ("of float CULane/F1 kept" in text) == (told is not None)
+    assert told is None or told in text
+    assert "-0.0 %" not in text
+
+
+@pytest.mark.parametrize(
+    ("profile", "told"),
+    [
+        ("onnxruntime", "8-bit integer, in ONNX Runtime"),
+        ("openvino", "8-bit integer, in OpenVINO"),
+        ("tensorrt", "8-bit integer, in TensorRT"),
+        (
+            "academic",
+            "none: no backend runs this profile; quantize again with model.quantizer.profile=onnxruntime, openvino or "
+            "tensorrt",
+        ),
+    ],
+)
+def test_kernels_are_those_that_run_the_profile(profile, told, tmp_path):
+    write_report(tmp_path / "report.html", dict(SUMMARY, profile=profile, weight_bits=8, activation_bits=8))
+    assert told in parse(tmp_path / "report.html").text
 
 
 def test_four_bits_are_called_simulated_and_eight_are_not(tmp_path):

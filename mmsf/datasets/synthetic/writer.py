@@ -84,7 +84,10 @@ def _claim(out: Path, seed: int) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder")
     if (out / _MARK).is_file():
-        found = json.loads((out / _MARK).read_text())
+        try:
+            found = json.loads((out / _MARK).read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{out / _MARK} cannot be read: {error}; give another folder, or empty this one") from error
         if found != mark:
             raise UserError(f"{out} holds synthetic roads of {found}, not of {mark}; give another folder")
     elif out.is_dir() and any(out.iterdir()):
