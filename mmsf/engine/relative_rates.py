@@ -31,10 +31,10 @@ class RelativeRateConstructor:
     Args:
         optim_wrapper_cfg: MMEngine's config of the optimizer; its ``lr`` is that of everything else.
         paramwise_cfg: ``weight_rate``: learning rate of a quantized weight as a share of the mean over its output channels
-            of the largest magnitude, as it is before equalisation. One step of a 4-bit grid is about 0.14, of an 8-bit grid 0.008. A learned weight scale
-            gets the same share of its own size, a learned offset the same share of its grid's steps. ``scale_rate``:
-            learning rate of an activation's scale as a share of the scale after range estimation; None (default) gives
-            scales the plain ``lr``.
+            of the largest magnitude, as it is before equalisation. One step of a 4-bit grid is about 0.14, of an 8-bit
+            grid 0.008. A learned weight scale gets the same share of its own size, a learned offset the same share of its
+            grid's steps. ``scale_rate``: learning rate of an activation's scale as a share of the scale after range
+            estimation; None (default) gives scales the plain ``lr``.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
