@@ -36,6 +36,8 @@ def data_root(tmp_path: Path) -> Path:
 def test_training_writes_a_checkpoint_that_loads_and_resumes_where_it_ended(data_root: Path, tmp_path: Path) -> None:
     config, work = ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py", tmp_path / "work"
     common = ["--work-dir", work, "--data-root", data_root, "--cfg-options", "train_dataloader.batch_size=2"]
+    # The config trains in a folder of its own, which stays.
+    common += [f"train_dataloader.dataset.data_root={data_root}"]
     common += ["default_hooks.checkpoint.interval=1", "train_cfg.val_interval=2", "default_hooks.logger.interval=1"]
     first = run_tool(config, *common, "train_cfg.max_iters=2")
     assert first.returncode == 0, first.stderr[-2000:]
