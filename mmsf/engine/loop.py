@@ -151,6 +151,11 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         return self._iter
 
     @property
+    def tunes(self) -> bool:
+        """Whether weights will be tuned after range estimation."""
+        return self._max_iters > 0
+
+    @property
     def batch_size(self) -> int:
         """Frames of a tuning iteration."""
         return self.frames.batch_size

@@ -52,7 +52,7 @@ class RangePhase:
         def run() -> list[dict[str, torch.Tensor]]:
             return [self.model.quantized_raw(self.images(part)) for part in parts]
 
-        weight_range = None if self._max_iters else self.weight_range  # None: tuning mends the weights
+        weight_range = None if self.tunes else self.weight_range  # None: tuning mends the weights
         shares = equalise(self.model.quantized, run, weight_range, self.activation_range)
         moved = ", ".join(f"{name} {share:g}" for name, share in shares.items() if share is not None)
         self.runner.logger.info(f"equalisation: {len(shares)} places; share moved into the weights: {moved or 'none'}")

@@ -57,6 +57,8 @@ class SensitivityLoop(PTQLoop):
         dataloader: Calibration frames, as `PTQLoop`.
         weight_range: As `PTQLoop`.
         activation_range: As `PTQLoop`.
+        equalisation: As `PTQLoop`.
+        bit_planner: As `PTQLoop`.
         curves: As `PTQLoop`.
         distortion: As `PTQLoop`.
         layer_frames: Calibration frames on which layers are scored, the first ones.
@@ -64,6 +66,7 @@ class SensitivityLoop(PTQLoop):
             lane.
         draws: Draws of the noise for each place of a foreground map.
         more_bits: Share of the multiply-accumulates that may go to 8 bits in the plan that is tried at the end.
+        memory_mb: As `PTQLoop`.
 
     Raises:
         UserError: A number is out of its range.
@@ -77,18 +80,24 @@ class SensitivityLoop(PTQLoop):
         plan: Layers at 8 bits, what they weigh, and the scores without and with them; empty where nothing can be tried.
     """
 
+    # What is analysed is what a run that tunes begins with.
+    tunes = True
+
     def __init__(
         self,
         runner,
         dataloader: DataLoader | dict,
         weight_range: dict,
         activation_range: dict,
+        equalisation: bool = False,
+        bit_planner: dict | None = None,
         curves: dict | None = None,
         distortion: dict | None = None,
         layer_frames: int = 32,
         foreground_frames: int = 2,
         draws: int = 2,
         more_bits: float = 0.25,
+        memory_mb: float = 4096,
     ) -> None:
         if layer_frames < 1 or foreground_frames < 0 or draws < 1 or not 0 < more_bits <= 1:
             raise UserError(
@@ -96,7 +105,17 @@ class SensitivityLoop(PTQLoop):
                 "share of the multiply-accumulates"
             )
         super().__init__(
-            runner, dataloader, 0, weight_range, activation_range, curves=curves, distortion=distortion, cost_samples=0
+            runner,
+            dataloader,
+            0,
+            weight_range,
+            activation_range,
+            equalisation=equalisation,
+            bit_planner=bit_planner,
+            curves=curves,
+            distortion=distortion,
+            cost_samples=0,
+            memory_mb=memory_mb,
         )
         self.layer_frames, self.foreground_frames = layer_frames, foreground_frames
         self.draws, self.more_bits = draws, more_bits

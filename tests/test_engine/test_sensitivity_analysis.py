@@ -10,12 +10,14 @@ import pytest
 import torch
 from originals import ROOT
 from small_segmentation import INPUT_SIZE, SMALL, small
+from test_engine.runs import CHECKPOINT, FLOAT_CONFIG
 from test_visualization.test_report import parse
 
 from mmsf.datasets.synthetic import write_dataset
 from mmsf.engine import SensitivityLoop
 from mmsf.engine.analysis_hook import _foreground
 from mmsf.engine.analyze import analyze_sensitivity
+from mmsf.engine.ptq import quantize
 from mmsf.errors import UserError
 
 CONFIG = ROOT / "configs" / "ptq" / "scnn_r18_culane_w4a4_selective-focus.py"
@@ -190,3 +192,27 @@ def test_impossible_settings_are_refused(setting):
 def test_a_float_config_is_sent_to_the_presets(tmp_path):
     with pytest.raises(UserError, match="--preset"):
         analyze_sensitivity(ROOT / "configs" / "scnn" / "scnn_r18_culane.py", work_dir=str(tmp_path))
+
+
+def test_the_analysed_model_is_the_one_that_a_run_begins_with(roads, tmp_path):
+    """Equalised, and with the bits of the preset's plan."""
+    arguments = dict(
+        preset="best-mixed",
+        bits="w4a4",
+        presets=ROOT / "configs" / "_base_" / "ptq",
+        checkpoint=str(CHECKPOINT),
+        data_root=str(roads / "test"),
+        calibration_root=[str(roads / "train")],
+    )
+    options = {"train_cfg.bit_planner.frames": 2, "train_cfg.curves": dict(levels=3, frames=2, draws=1)}
+    brief = {"train_cfg.layer_frames": 1, "train_cfg.foreground_frames": 0, "custom_hooks.0.overlays": 1}
+    analysed = analyze_sensitivity(
+        FLOAT_CONFIG, work_dir=str(tmp_path / "a"), options=options | brief, **arguments
+    ).train_loop
+    short = {"train_cfg.max_iters": 1, "train_cfg.tuning_frames": 0}
+    begun = quantize(FLOAT_CONFIG, work_dir=str(tmp_path / "b"), options=options | short, **arguments).train_loop
+    assert analysed.model.quantized.bits == begun.model.quantized.bits
+    assert len(set(analysed.model.quantized.bits.values())) == 2
+    assert analysed.stages["calibrated"] == begun.stages["calibrated"]
+    lanes = [{name: frame["lines"] for name, frame in loop.lanes["calibrated"].items()} for loop in (analysed, begun)]
+    assert str(lanes[0]) == str(lanes[1])
