@@ -35,7 +35,20 @@ def semantic_error(
 
 
 def confidence_error(target: HeadOutputs, output: HeadOutputs, name: str, unit: Tensor | None = None) -> Tensor:
-    """Mean of ``((C_output - C_target) / unit)^2``, the confidence term of Eq. 6 without its weight; scalar."""
+    """Mean of ``((C_output - C_target) / unit)^2``, the confidence term of Eq. 6 without its weight.
+
+    Args:
+        target: Heads of the float model.
+        output: Heads of the quantized model.
+        name: The confidence.
+        unit: What one unit of it is, scalar; None for a probability's own.
+
+    Returns:
+        Scalar.
+
+    Source:
+        Selective Focus, Eq. 6.
+    """
     error = (output.confidences[name] - target.confidences[name]).square().mean()
     return error if unit is None else error / unit.to(error) ** 2
 

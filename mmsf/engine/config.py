@@ -195,14 +195,13 @@ def set_roots(cfg: Config, data_root: str | None, calibration_root: list[str] | 
     trained = list(_dicts([cfg.get("train_dataloader"), (cfg.get("train_cfg") or {}).get("labelled_dataloader")]))
     holders = [*evaluated, *trained, *_dicts(cfg.get("calibration_dataloader"))]
     if data_root is not None:
-        old = str(cfg.get("data_root", "")).rstrip("/") + "/"
-        shared = {old, *(f"{holder.get('data_root', '')}".rstrip("/") + "/" for holder in evaluated)}
+        old = _folder(cfg.get("data_root", ""))
+        shared = {old, *(_folder(holder.get("data_root", "")) for holder in evaluated)}
+        elsewhere = {id(holder) for holder in trained if _folder(holder.get("data_root", "")) not in shared}
         for holder in holders:
             if "data_root" in holder:
                 own = holder["data_root"]
-                moved = _moved(own, old, data_root)
-                stays = any(holder is other for other in trained) and own.rstrip("/") + "/" not in shared
-                holder["data_root"] = moved or (own if stays else data_root)
+                holder["data_root"] = _moved(own, old, data_root) or (own if id(holder) in elsewhere else data_root)
             if "calibration_root" in holder:
                 roots = holder["calibration_root"]
                 roots = list(roots) if isinstance(roots, (list, tuple)) else [roots]
@@ -213,6 +212,11 @@ def set_roots(cfg: Config, data_root: str | None, calibration_root: list[str] | 
             if "calibration_root" in holder:
                 holder["calibration_root"] = calibration_root
         cfg.calibration_root = calibration_root
+
+
+def _folder(path: object) -> str:
+    """A root with one slash at its end, to compare it with others."""
+    return str(path).rstrip("/") + "/"
 
 
 def _moved(path: str, old: str, new: str) -> str | None:

@@ -202,7 +202,7 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
             self.estimate_ranges()
             self.save("ranges.pth")
         self.evaluate("calibrated")
-        if self._max_iters > 0:
+        if self.tunes:
             self._keep_checkpoints()
             self.tune_from_ranges()
             self.model.quantized.settle()

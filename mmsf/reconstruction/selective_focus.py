@@ -70,6 +70,8 @@ class SelectiveFocusLoss(nn.Module):
             ``loss_<head>`` and ``loss_<confidence>_confidence``, weighted, which the runner sums; ``error_<head>``, the
             semantic errors before weighting, which the selection is made by.
         """
+        # They are made on the processor. Copied in every iteration, they would make it wait for a GPU.
+        self.units = {name: unit.to(head_weights.device) for name, unit in self.units.items()}
         losses = {}
         for index, name in enumerate(adapter.semantic_heads):
             error = self.semantic_error(adapter, target, output, name)
