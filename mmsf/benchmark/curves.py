@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from mmsf.benchmark.grid import Grid
 from mmsf.benchmark.results import Estimate, Group
+from mmsf.visualization.benchmark import round_numbers
 
 AXES = {"passes": "sample passes", "minutes": "minutes"}
-# What stands at the head of a table's columns: these times powers of ten.
-_ROUND = (1, 2, 5)
 # A run counts for efforts that differ from its own by this share: matrix products belong to no block, so that methods which
 # tune block after block make up to 8 % fewer passes than others with as many iterations.
 NEAR = 0.1
@@ -103,6 +102,5 @@ def efforts(curves: Sequence[Curve], axis: str) -> list[float]:
     if not spans:
         return []
     least, most = min(begin for begin, _ in spans), max(end for _, end in spans)
-    exponents = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
-    rounded = [factor * 10.0**exponent for exponent in exponents for factor in _ROUND]
-    return [x for x in rounded if sum(begin <= x <= end for begin, end in spans) >= min(2, len(spans))]
+    together = min(2, len(spans))
+    return [x for x in round_numbers(least, most) if sum(begin <= x <= end for begin, end in spans) >= together]

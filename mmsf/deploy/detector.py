@@ -4,6 +4,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmsf.deploy.runtime import open_runtime
+from mmsf.engine.weights import require_detector
 from mmsf.models.detectors.base import with_lanes
 from mmsf.registry import MODELS, TASK_UTILS
 
@@ -16,19 +17,21 @@ class DeployedDetector(BaseModel):
         file: What `tools/export.py` wrote; it says itself how images are prepared and outputs decoded.
         runtime: As `open_runtime`.
         threads: As `open_runtime`.
+        detector: Class of the detector that the file has to be of; empty takes any.
 
     Raises:
-        UserError: As `open_runtime`.
+        UserError: As `open_runtime`, or the file is of another detector.
     """
 
-    def __init__(self, file: str, runtime: str | None = None, threads: int | None = None) -> None:
+    def __init__(self, file: str, runtime: str | None = None, threads: int | None = None, detector: str = "") -> None:
         opened = open_runtime(file, runtime, threads)
         model = opened.description.model
-        detector = model.get("detector", model)
-        whole = detector.get("detector", detector)  # another project's stands inside an AdaptedDetector
+        require_detector(detector, model, file)
+        inner = model.get("detector", model)
+        whole = inner.get("detector", inner)  # another project's stands inside an AdaptedDetector
         super().__init__(data_preprocessor=whole.get("data_preprocessor"))
         self.runtime = opened
-        self.adapter = TASK_UTILS.build(model.get("adapter") or detector["adapter"])
+        self.adapter = TASK_UTILS.build(model.get("adapter") or inner["adapter"])
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"):
         """Run the file.

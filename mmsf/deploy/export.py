@@ -13,6 +13,7 @@ from mmsf.deploy.parity import Parity, measure_parity
 from mmsf.deploy.runtime import RUNTIME_OF, open_runtime
 from mmsf.engine.config import apply_options, read_config, require_keys, set_roots
 from mmsf.engine.quantized_file import is_exported, model_config, read_quantized
+from mmsf.engine.weights import detector_type, require_detector
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.files import require_place, whole_or_absent
@@ -65,6 +66,7 @@ def export(
     require_keys(cfg, "test_dataloader.dataset")
     set_roots(cfg, data_root, None)
     require_place(out)
+    require_detector(detector_type(cfg.get("model") or {}), model_config(weights), weights)
     model = read_quantized(weights)
     if model.adapter.predicts_itself:
         raise UserError(f"{weights} is decoded by its detector's own predict, which a file cannot hold; it is not exported")

@@ -40,6 +40,9 @@ class AnalysisHook(Hook):
         """Write everything; print the table and what to do next."""
         folder, loop = Path(runner.work_dir), runner.train_loop
         summary, sensitivity = self.summary(runner), self.sensitivity(runner)
+        # Not every analysis has them, and those of an earlier one in this folder would be taken for its own.
+        for earlier in (folder / "bit_plan.json", *(folder / "figures").glob("foreground_*.png")):
+            earlier.unlink(missing_ok=True)
         write_json(folder / "summary.json", summary)
         write_json(folder / "sensitivity.json", sensitivity)
         if loop.plan:

@@ -41,20 +41,19 @@ class LabelledFrames:
 
     Args:
         dataloader: The float config's ``train_dataloader``. Its sampler is replaced by `EndlessOrder`, which shuffles too.
-        seed: The run's.
 
     Raises:
         UserError: There is no frame, or there are no labels.
     """
 
-    def __init__(self, dataloader: dict, seed: int) -> None:
+    def __init__(self, dataloader: dict) -> None:
         settings = dict(dataloader)
         self.dataset: BaseDataset = DATASETS.build(settings.pop("dataset"))
         if not getattr(self.dataset, "labelled", True):
             raise UserError(f"training frames of {self.dataset.data_root} come without labels; this method needs them")
         if not len(self.dataset):
             raise UserError(f"there is no training frame in {self.dataset.data_root}")
-        self._own_batch_size, self._seed = settings.pop("batch_size"), seed
+        self._own_batch_size = settings.pop("batch_size")
         for replaced in ("sampler", "batch_sampler", "drop_last"):
             settings.pop(replaced, None)
         self._settings = settings
@@ -84,19 +83,19 @@ class LabelledFrames:
                 f"{len(both)} frames would train and evaluate, {min(both)} the first of them; give other folders"
             )
 
-    def batches(self, first: int, end: int) -> Iterator[dict]:
-        """Batches of the iterations ``first`` to ``end - 1``, this process's part of each."""
+    def batches(self, first: int, end: int, seed: int) -> Iterator[dict]:
+        """Batches of the iterations ``first`` to ``end - 1`` of a run with this seed, this process's part of each."""
         size = self._own_batch_size
         begins = [(iteration * get_world_size() + get_rank()) * size for iteration in range(first, end)]
         return iter(
             Runner.build_dataloader(
                 {
                     **self._settings,
-                    "dataset": EndlessFrames(self.dataset, self._seed),
+                    "dataset": EndlessFrames(self.dataset, seed),
                     "sampler": None,
                     "batch_sampler": [range(begin, begin + size) for begin in begins],
                 },
-                seed=self._seed,
+                seed=seed,
             )
         )
 

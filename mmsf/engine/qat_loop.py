@@ -54,7 +54,7 @@ class QATLoop(PTQLoop):
     ) -> None:
         if labelled_dataloader is None:
             raise UserError("QATLoop trains with labels; give train_cfg.labelled_dataloader, as --preset does")
-        self.labelled = LabelledFrames(labelled_dataloader, runner.seed)
+        self.labelled = LabelledFrames(labelled_dataloader)
         if max_iters is None:
             max_iters = share_of_schedule(float_schedule or {}, schedule_share, self.labelled.iterations_of_an_epoch)
         if max_iters < 1:
@@ -88,7 +88,7 @@ class QATLoop(PTQLoop):
         """Iterations of the optimizer, through the Runner's hooks."""
         with self.timed("tuning"):
             self.runner.call_hook("before_train_epoch")
-            for batch in self.labelled.batches(self._iter, self._max_iters):
+            for batch in self.labelled.batches(self._iter, self._max_iters, self.runner.seed):
                 self.run_iter(batch)
             self.runner.call_hook("after_train_epoch")
 

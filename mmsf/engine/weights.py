@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from mmsf.engine.adapted import float_model
 from mmsf.engine.config import is_ptq, require_keys
 from mmsf.engine.quantized_file import is_exported, is_quantized, load_state, model_config
+from mmsf.errors import UserError
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.registry import MODELS
 
@@ -22,14 +23,42 @@ def weights_model(cfg: Config, weights: str | Path, runtime: str | None = None) 
         runtime: Of an exported file, "onnxruntime" or "openvino"; None for the one that it was written for.
 
     Raises:
-        UserError: The file is missing or damaged, or the config lacks the model of float weights.
+        UserError: The file is missing, damaged or of another detector than the config, or the config lacks the model of
+            float weights.
     """
+    wanted = detector_type(cfg.get("model") or {})
     if is_exported(weights):
-        return dict(type="mmsf.DeployedDetector", file=str(weights), runtime=runtime)
+        return dict(type="mmsf.DeployedDetector", file=str(weights), runtime=runtime, detector=wanted)
     if is_quantized(weights):
-        return model_config(weights)
+        model = model_config(weights)
+        require_detector(wanted, model, weights)
+        return model
     require_keys(cfg, "model.detector" if is_ptq(cfg) else "model")
     return cfg.model.detector if is_ptq(cfg) else float_model(cfg)
+
+
+def detector_type(model: dict) -> str:
+    """Class of the detector that a model's config is about, without its scope; empty where it does not say."""
+    while "detector" in model:
+        model = model["detector"]
+    kind = model.get("type", "")
+    return kind.__name__ if isinstance(kind, type) else str(kind).rpartition(".")[2]
+
+
+def require_detector(wanted: str, model: dict, weights: str | Path) -> None:
+    """See that a file that brings its own model is used with a config of that detector: images are prepared as that says.
+
+    Args:
+        wanted: `detector_type` of the config; empty for one without a model, with which any file goes.
+        model: Config of the file's model.
+        weights: The file.
+
+    Raises:
+        UserError: They are different detectors.
+    """
+    own = detector_type(model)
+    if wanted and wanted != own:
+        raise UserError(f"{weights} is of the detector {own}, the config of {wanted}; give the config that it was made with")
 
 
 def load_weights(model: BaseModel, weights: str | Path) -> None:

@@ -1,9 +1,12 @@
 """A benchmark at a glance: F1 of every detector and method, or over the effort of tuning."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from mmsf.visualization.sensitivity import HEAD_COLORS, STYLE
 
@@ -72,24 +75,39 @@ def curve_figure(curves: Mapping[str, Mapping[str, Sequence[tuple[float, float, 
                     errors,
                     marker=_MARKERS[number % len(_MARKERS)],
                     color=HEAD_COLORS[number % len(HEAD_COLORS)],
+                    linestyle=("-", "--")[number // len(HEAD_COLORS) % 2],
                     markersize=5,
                     linewidth=1.2,
                     label=name,
                 )
-            axes.set(ylim=(-3, 103))
             axes.grid(visible=True, axis="y")
             axes.set_axisbelow(True)
-        least = min((point[0] for points in lines.values() for point in points if point[0] > 0), default=1.0)
-        row[0].set_xscale("symlog", linthresh=least, linscale=0.5)
-        most = max(point[0] for points in lines.values() for point in points)
-        decades = [10.0**n for n in range(8) if least <= 10**n <= most]
-        row[0].set_xticks([0, *(decades or [least])], ["0", *(f"{x:,g}" for x in decades or [least])])
-        row[0].set(ylabel=f"{title}\nF1, percent", xlabel="sample passes of tuning", xlim=(-0.1 * least, None))
+        every = [point for points in lines.values() for point in points]
+        passes, minutes = ([point[axis] for point in every if point[axis] > 0] or [1.0] for axis in (0, 1))
+        row[0].set_xscale("symlog", linthresh=min(passes), linscale=0.5)
+        _name_round_numbers(row[0], passes, [0.0])
+        # Methods may be a few points apart, so the axis ends where they do.
+        row[0].set(ylim=(min(f1 for _, _, f1, _ in every) - 3, max(f1 for _, _, f1, _ in every) + 3))
+        row[0].set(ylabel=f"{title}\nF1, percent", xlabel="sample passes of tuning", xlim=(-0.1 * min(passes), None))
         row[1].set_xscale("log")
-        row[1].xaxis.set_major_formatter("{x:g}")
+        _name_round_numbers(row[1], minutes)
         row[1].set(xlabel="minutes of quantization")
     figure.legend(*_all_labels(panels), loc="outside upper center", ncols=min(4, len(methods)))
     return figure
+
+
+def round_numbers(least: float, most: float) -> list[float]:
+    """1, 2 and 5 times powers of ten, from ``least`` to ``most``, ascending."""
+    exponents = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    # Divided by a whole number where the exponent is negative: 2 / 10 is 0.2, which 2 * 10**-1 need not be.
+    found = [factor * 10**n if n >= 0 else factor / 10**-n for n in exponents for factor in (1, 2, 5)]
+    return [float(x) for x in found if least <= x <= most]
+
+
+def _name_round_numbers(axes: Axes, values: Sequence[float], further: Sequence[float] = ()) -> None:
+    ticks = [*further, *(round_numbers(min(values), max(values)) or [min(values)])]
+    axes.set_xticks(ticks, [f"{x:,g}" for x in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _all_labels(panels) -> tuple[list, list]:

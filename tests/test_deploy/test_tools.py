@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from originals import ROOT
 from test_deploy.quantized_files import PRESETS, float_config, float_weights
 
@@ -15,6 +16,7 @@ from mmsf.deploy.export import export
 from mmsf.engine import LaneInferencer
 from mmsf.engine.ptq import quantize
 from mmsf.engine.quantized_file import read_quantized
+from mmsf.errors import UserError
 
 
 def test_a_tuned_detector_with_learned_ranges_is_exported(roads: Path, tmp_path: Path) -> None:
@@ -54,6 +56,11 @@ def test_a_tuned_detector_with_learned_ranges_is_exported(roads: Path, tmp_path:
     for lane, other in zip(lanes, others):
         np.testing.assert_allclose(lane, other, atol=10)  # pixels of the frame
     assert exported["visualization"][0].shape == quantized["visualization"][0].shape
+    for weights in (tmp_path / "quantized.pth", out):
+        with pytest.raises(UserError, match="is of the detector LaneATT, the config of LSTR"):
+            LaneInferencer(float_config("lstr"), weights)
+    with pytest.raises(UserError, match="is of the detector LaneATT, the config of LSTR"):
+        export(float_config("lstr"), tmp_path / "quantized.pth", "onnxruntime", tmp_path / "other.onnx")
 
 
 def test_the_tool_says_in_one_line_what_is_wrong(laneatt: Path, roads: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from mmsf.errors import UserError
 
 CONFIG = ROOT / "configs" / "ptq" / "scnn_r18_culane_w4a4_selective-focus.py"
 HEADS = ("location",)
+EARLIER = ("bit_plan.json", "figures/foreground_00_another_location.png")
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,9 @@ def analysis(tmp_path_factory) -> tuple[Path, object]:
     write_dataset(folder / "train", frames=4, seed=1)
     write_dataset(folder / "test", frames=3, seed=2)
     torch.save({"state_dict": small("scnn").state_dict()}, folder / "float.pth")
+    (folder / "run" / "figures").mkdir(parents=True)
+    for name in EARLIER:
+        (folder / "run" / name).write_text("of an earlier analysis")
     loaders = ("train_dataloader", "val_dataloader")
     runner = analyze_sensitivity(
         CONFIG,
@@ -66,6 +70,13 @@ def test_it_leaves_data_figures_and_a_report_and_no_model(analysis):
     assert figures == {"curves", "foreground", "layers"}
     assert len(list((folder / "overlays").iterdir())) == 2
     assert not list(folder.rglob("quantized.pth"))
+
+
+def test_nothing_of_an_earlier_analysis_in_the_folder_is_left(analysis):
+    folder, loop = analysis
+    assert not (folder / EARLIER[1]).exists()
+    plan = folder / EARLIER[0]
+    assert set(read(folder, plan.name)) == set(loop.plan["layers"]) if loop.plan else not plan.exists()
 
 
 def test_curves_are_measured_as_the_config_says(analysis):

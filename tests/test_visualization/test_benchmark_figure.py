@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmsf.visualization.benchmark import curve_figure, f1_figure
+from mmsf.visualization.benchmark import curve_figure, f1_figure, round_numbers
 
 F1 = {
     "W8A8": {"float": {"LSTR": (98.0, 0.5)}, "ours": {"LSTR": (97.0, 0.6)}, "other": {"LSTR": (90.0, 1.0)}},
@@ -52,3 +52,25 @@ def test_curves_run_over_passes_and_over_minutes():
             assert line.get_ydata().tolist() == [point[2] for point in points]
         (level,) = [line for line in axes.lines if line.get_linestyle() == ":"]
         assert set(level.get_ydata()) == {98.0}
+
+
+def test_the_axes_of_curves_name_round_numbers_and_end_where_the_lines_do():
+    by_passes, by_minutes = curve_figure(CURVES).axes
+    assert [tick.get_text() for tick in by_passes.get_xticklabels()] == ["0", "1,000", "2,000", "5,000"]
+    assert [tick.get_text() for tick in by_minutes.get_xticklabels()] == ["0.1", "0.2", "0.5", "1", "2"]
+    assert not by_minutes.get_xticks(minor=True).size
+    assert by_passes.get_ylim() == by_minutes.get_ylim() == (7.0, 101.0)
+
+
+def test_lines_of_one_colour_differ_in_their_style():
+    many = {"GANet, W4A4": {f"method {number}": [(1000.0, 1.0, 30.0, 2.0)] for number in range(8)}}
+    lines = [container.lines[0] for container in curve_figure(many).axes[0].containers]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 8
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "wanted"),
+    [(1, 10, [1, 2, 5, 10]), (0.2, 0.9, [0.2, 0.5]), (0.012, 3, [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]), (3, 4, [])],
+)
+def test_round_numbers_are_one_two_and_five_times_powers_of_ten(least, most, wanted):
+    assert round_numbers(least, most) == wanted
