@@ -309,9 +309,10 @@ def test_training_runs_the_same_quantizers_as_prediction_and_reaches_all_of_them
         want = wrapper.quantized_raw(images)
         with wrapper.quantized.running():
             got = network.training_outputs(images)
-    for name, value in want.items():
-        if name in got:
-            assert torch.equal(value, got[name]), name
+    shared = want.keys() & got.keys()
+    assert shared
+    for name in shared:  # a layer that runs on more rows while training may sum in another order, and no more than that
+        torch.testing.assert_close(got[name], want[name])
     height, width = wrapper.input_size
     line = torch.tensor([[0.3 * width, height - 1.0], [0.4 * width, 0.6 * height], [0.5 * width, 0.3 * height]]).numpy()
     samples = [DetDataSample(gt_instances=InstanceData(input_lines=[line])) for _ in images]
