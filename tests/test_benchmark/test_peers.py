@@ -99,6 +99,31 @@ def test_a_peer_s_quantizer_with_another_grid_is_refused(job):
         job.save({}, {"conv1": (other, torch.tensor(0.126), other.zero_point)}, [], 1, 1, [])
 
 
+def test_layers_tuned_before_a_stop_are_put_back_and_the_rest_draws_as_without_it(cfg, tmp_path):
+    def tuned(job: Job, stop_after: int = 3) -> list[torch.Tensor]:
+        class Tuner:
+            def tune(layer: torch.Tensor) -> None:
+                layer.copy_(torch.rand(4))
+
+        job.report_each(Tuner, "tune", kept=lambda layer: {"alpha": layer})
+        torch.manual_seed(0)
+        layers = [torch.zeros(4) for _ in range(3)]
+        for layer in layers[:stop_after]:
+            Tuner.tune(layer)
+        return layers
+
+    for name in ("whole", "stopped"):
+        write_job(tmp_path / name, cfg, iterations=7)
+    whole = tuned(Job(tmp_path / "whole"))
+    tuned(Job(tmp_path / "stopped"), stop_after=2)
+    times = [torch.load(file, weights_only=True)["seconds"] for file in sorted((tmp_path / "stopped" / "layers").iterdir())]
+    job = Job(tmp_path / "stopped")
+    for expected, found in zip(whole, tuned(job), strict=True):
+        assert torch.equal(expected, found)
+    assert job.seconds["tuning"] == pytest.approx(sum(times))
+    assert len(times) == 2
+
+
 def test_the_peer_s_weights_and_scales_are_what_the_network_runs_with(left, network):
     content = read_weights(left)
     put_weights(network, content, MIN_MAX)

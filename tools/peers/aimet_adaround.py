@@ -19,6 +19,7 @@ except RuntimeError:
     _LIBRARY.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 from aimet_torch._base.adaround.adaround_optimizer import BATCH_SIZE, AdaroundOptimizer
+from aimet_torch._base.adaround.adaround_wrapper import AdaroundWrapperBase
 from aimet_torch.adaround.adaround_weight import Adaround, AdaroundParameters
 from aimet_torch.common.defs import QuantScheme
 from aimet_torch.nn import QuantizationMixin
@@ -37,7 +38,7 @@ def main() -> None:
     loader = job.loader(BATCH_SIZE)
     # Losses, position embeddings: nothing that has a weight to tune.
     QuantizationMixin.ignore_unknown_modules()
-    job.report_each(AdaroundOptimizer, "adaround_module")
+    job.report_each(AdaroundOptimizer, "adaround_module", kept=rounding)
     parameters = AdaroundParameters(
         loader, len(loader), default_num_iterations=job.iterations, forward_fn=lambda model, images: model(images)
     )
@@ -78,6 +79,12 @@ def main() -> None:
         min(BATCH_SIZE, len(job.images)),
         DIFFERENCES,
     )
+
+
+def rounding(module: torch.nn.Module, wrapper: AdaroundWrapperBase, *_, **__) -> dict[str, torch.Tensor]:
+    """What AIMET tunes of a layer. It rounds softly before it is tuned and hard from then on."""
+    wrapper.use_soft_rounding = False
+    return {"alpha": wrapper.alpha}
 
 
 def without_hooks(network: torch.nn.Module) -> torch.nn.Module:

@@ -86,22 +86,49 @@ class Job:
         say(phase)
         begun = time.perf_counter()
         yield
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - begun
+        self._add(phase, time.perf_counter() - begun)
 
-    def report_each(self, owner: type, method: str) -> None:
-        """Say after every call of a class method, which tunes one layer, how far it is."""
-        call, begun, done = getattr(owner, method), None, 0
+    def report_each(self, owner: type, method: str, kept: Callable[..., dict[str, Tensor]] | None = None) -> None:
+        """Say after every call of a class method, which tunes one layer, how far it is.
+
+        Args:
+            owner: The class.
+            method: The method's name.
+            kept: Takes the call's arguments and returns the tensors that the call tunes. They are written after each call;
+                where a start before this one has left them, they are put in place of the call, with torch's random state
+                and the seconds that it took.
+        """
+        call, done, times = getattr(owner, method), 0, []
 
         def reporting(*args, **kwargs):
-            nonlocal begun, done
-            begun = time.perf_counter() if begun is None else begun
-            result = call(*args, **kwargs)
+            nonlocal done
             done += 1
-            eta = (time.perf_counter() - begun) / done * (len(self.layers) - done)
+            file = self.folder / "layers" / f"{done:03}.pth"
+            if kept and file.is_file():
+                content = torch.load(file, weights_only=True)
+                with torch.no_grad():
+                    for name, tensor in kept(*args, **kwargs).items():
+                        tensor.copy_(content["tensors"][name])
+                torch.set_rng_state(content["random"])
+                self._add("tuning", content["seconds"])
+                say(f"layer {done} of {len(self.layers)}, tuned before")
+                return None
+            begun = time.perf_counter()
+            result = call(*args, **kwargs)
+            times.append(time.perf_counter() - begun)
+            if kept:
+                tensors = {name: tensor.detach().clone() for name, tensor in kept(*args, **kwargs).items()}
+                file.parent.mkdir(exist_ok=True)
+                with whole_or_absent(file) as temporary:
+                    torch.save(dict(tensors=tensors, random=torch.get_rng_state(), seconds=times[-1]), temporary)
+            eta = sum(times) / len(times) * (len(self.layers) - done)
             say(f"layer {done} of {len(self.layers)}, eta {max(eta, 0):.0f} s")
             return result
 
         setattr(owner, method, reporting)
+
+    def _add(self, phase: str, seconds: float) -> None:
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
     def save(
         self,
