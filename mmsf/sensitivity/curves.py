@@ -25,7 +25,7 @@ class CurveSettings:
         levels: Noise levels, evenly spaced on a logarithmic scale.
         span: Lowest and highest level as multiples of the head's error.
         frames: Calibration frames that take part.
-        draws: Draws for each frame and level.
+        draws: Draws for each frame and level. A detector's only head, which is ranked against none, has one.
     """
 
     levels: int = 12
@@ -108,17 +108,18 @@ def measure_curves(
         Selective Focus, Sensitivity Aware Selection (3).
     """
     frames = list(range(min(settings.frames, len(metas))))
+    draws = settings.draws if len(adapter.semantic_heads) > 1 else 1
     levels = np.geomspace(*settings.span, settings.levels)
     # Drawn before anything else, so that the noise does not depend on how many frames are taken at a time.
     noise = {
-        name: [_Noise.drawn(len(errors[name]), (settings.draws, len(frames)), generator) for _ in levels]
+        name: [_Noise.drawn(len(errors[name]), (draws, len(frames)), generator) for _ in levels]
         for name in adapter.semantic_heads
     }
     losses, scores = ({name: np.zeros(len(levels)) for name in noise} for _ in range(2))
-    for part in _parts(frames, heads_of, settings.draws):
+    for part in _parts(frames, heads_of, draws):
         some = heads_of(part)
         scorer = DistortionScorer(adapter, some, [metas[index] for index in part], rule)
-        many = repeat_heads(some, settings.draws)
+        many = repeat_heads(some, draws)
         for name, drawn in noise.items():
             clean = many.semantics[name]
             for number, level in enumerate(levels):

@@ -25,7 +25,7 @@ class LineAdapter(Adapter):
         lanes = []
         for image in range(len(metas)):
             kept = heads.confidences["lane"][image] > 0.5
-            position, bend = (heads.semantics[n][image, kept, 0].numpy() for n in self.semantic_heads)
+            position, bend = (heads.semantics[n][image, kept, 0].numpy() for n in ("position", "bend"))
             xs = 100 * position[:, None] + bend[:, None] * (ROWS - 300)
             lanes.append([Lane(np.stack((x, ROWS), 1)) for x in xs])
         return lanes

@@ -19,8 +19,9 @@ def error(adapter, target, output, name):
     return semantic_error(adapter, target, output, name, focus_power=1.0)
 
 
-def curves(seed: int = 0, **settings):
+def curves(seed: int = 0, heads: tuple[str, ...] = ("position", "bend"), **settings):
     adapter, target, metas = line_heads(frames=64)
+    adapter.semantic_heads = heads
     output = with_noise(with_noise(target, "position", 0.1), "bend", 0.1)
     generator = torch.Generator().manual_seed(seed)
     errors = head_errors(target, output)
@@ -37,6 +38,12 @@ def test_there_is_a_rising_curve_for_every_head():
         assert (np.diff(curve.loss) > 0).all()
         assert (np.diff(curve.score) >= 0).all()
         assert curve.score[-1] > curve.score[0]
+
+
+def test_more_draws_are_for_heads_that_are_ranked_and_a_single_one_is_not():
+    single = ("position",)
+    assert curves(heads=single, draws=8)["position"].as_dict() == curves(heads=single, draws=1)["position"].as_dict()
+    assert curves(draws=8)["position"].as_dict() != curves(draws=1)["position"].as_dict()
 
 
 def test_the_axis_is_the_loss_that_is_queried_later():
