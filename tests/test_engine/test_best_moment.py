@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -30,10 +31,49 @@ def hook_of(runner: Runner) -> BestMomentHook:
 def test_tuning_never_ends_worse_than_it_began(spoiled):
     hook = hook_of(spoiled)
     assert list(hook.scores) == [0, 2, 4]
+    assert list(hook.mean_scores) == [2, 4]
     assert hook.scores[4] > hook.scores[0] > 0
-    assert hook.scores[hook.kept] == min(hook.scores.values())
+    scores = hook.mean_scores if hook.kept_mean else hook.scores
+    assert scores[hook.kept] == min(*hook.scores.values(), *hook.mean_scores.values())
     # The model itself is as good as it was then, not only the record of it.
-    assert hook._score(spoiled) == hook.scores[hook.kept]
+    assert hook._score(spoiled) == scores[hook.kept]
+
+
+def test_the_running_mean_is_kept_where_it_is_better_and_the_model_goes_on_as_it_was(roads, tmp_path):
+    run = tuned(roads, tmp_path, HOOK, dict(type="mmsf.SpoilAfter", iterations=4))
+    hook, network = hook_of(run), run.train_loop.model.quantized
+    good = [value.detach().clone() for value in network.parameters() if value.requires_grad]
+    with torch.no_grad():
+        network.network.cls_layer.bias.copy_(torch.tensor([-50.0, 50.0]))
+    spoiled = {name: value.clone() for name, value in network.state_dict().items()}
+    hook._mean, hook.kept = good, None
+    hook._look(run, iteration=6)
+    assert hook.mean_scores[6] < hook.scores[6]
+    assert (hook.kept, hook.kept_mean) == (6, True)
+    assert all(torch.equal(value, spoiled[name]) for name, value in network.state_dict().items())
+    network.load_state_dict(hook._state)
+    assert hook._score(run) == hook.mean_scores[6]
+
+
+def test_the_running_mean_forgets_where_it_began():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    network = torch.nn.Module()
+    network.register_parameter("weight", parameter)
+    runner = SimpleNamespace(train_loop=SimpleNamespace(model=SimpleNamespace(quantized=network)))
+    hook, values = BestMomentHook(mean_decay=0.5), [8.0, 1.0, 3.0] + [2.0] * 20 + [4.0]
+    expected = 0.0
+    for done, value in enumerate(values, start=1):
+        parameter.data.fill_(value)
+        hook._move_mean(runner, done)
+        share = max(0.5, 9 / (done + 9))
+        expected = share * value + (1 - share) * (expected if done > 1 else value)
+    assert hook._mean[0].item() == pytest.approx(expected)
+    assert expected == pytest.approx(3.0, abs=1e-3)
+
+
+def test_without_a_decay_there_is_no_mean(roads, tmp_path):
+    hook = hook_of(tuned(roads, tmp_path, dict(HOOK, mean_decay=0)))
+    assert (list(hook.scores), hook.mean_scores, hook.kept_mean) == ([0, 2, 4], {}, False)
 
 
 def test_versions_of_the_held_out_frames_are_scored_with_them(roads, tmp_path):
@@ -52,15 +92,18 @@ def test_versions_of_the_held_out_frames_are_scored_with_them(roads, tmp_path):
         return sum(map(score_of, places)) / len(places)
 
     expected = mean_score(loop.frames.with_versions(held_out))
-    assert hook.scores[hook.kept] == pytest.approx(expected, rel=1e-4)
-    assert hook.scores[hook.kept] != pytest.approx(mean_score(held_out), rel=1e-2)
+    kept = (hook.mean_scores if hook.kept_mean else hook.scores)[hook.kept]
+    assert kept == pytest.approx(expected, rel=1e-4)
+    assert kept != pytest.approx(mean_score(held_out), rel=1e-2)
 
 
 def test_the_summary_says_which_moment_was_kept(spoiled):
     hook = hook_of(spoiled)
     told = json.loads((Path(spoiled.work_dir) / "summary.json").read_text())["best_moment"]
-    assert (told["iteration"], told["held_out"]) == (hook.kept, 4)
+    assert (told["iteration"], told["mean"], told["held_out"]) == (hook.kept, hook.kept_mean, 4)
     assert {entry["iteration"]: entry["distortion"] for entry in told["scores"]} == hook.scores
+    of_mean = {entry["iteration"]: entry["distortion_of_mean"] for entry in told["scores"] if entry["iteration"]}
+    assert of_mean == hook.mean_scores
 
 
 def test_frames_that_are_held_out_are_in_no_batch():
@@ -87,7 +130,9 @@ def test_a_model_that_loses_all_lanes_is_worse_than_one_that_moves_them_and_empt
     assert (scorer.of(lost)[1:] > 10 * scorer.of(moved)[1:]).all()
 
 
-@pytest.mark.parametrize("settings", [dict(interval=0), dict(frames=0), dict(frames=1.0), dict(frames=-0.5)])
+@pytest.mark.parametrize(
+    "settings", [dict(interval=0), dict(frames=0), dict(frames=1.0), dict(frames=-0.5), dict(mean_decay=1)]
+)
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(UserError, match="BestMomentHook"):
         BestMomentHook(**settings)
