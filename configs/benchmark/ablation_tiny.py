@@ -19,6 +19,12 @@ methods = [
         options={"model.quantizer.learn_activation_scale": False},
     ),
     dict(
+        name="no-mean",
+        title="no running mean at the best moment",
+        preset="best",
+        options={"custom_hooks.1.mean_decay": 0},
+    ),
+    dict(
         name="correction",
         title="with weight correction",
         preset="best",

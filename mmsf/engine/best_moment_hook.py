@@ -47,7 +47,7 @@ class BestMomentHook(Hook):
     # Behind the hooks that change the model after an iteration, before the one that saves it.
     priority = "LOW"
 
-    def __init__(self, frames: int | float = 0.125, interval: int = 50, mean_decay: float = 0.98) -> None:
+    def __init__(self, frames: int | float = 0.125, interval: int = 50, mean_decay: float = 0.95) -> None:
         if interval < 1:
             raise UserError(f"BestMomentHook: interval must be at least 1; got {interval}")
         if not frames > 0 or (isinstance(frames, float) and frames >= 1):
