@@ -2,6 +2,7 @@
 
 python tools/benchmark.py grid configs/benchmark/table1_tiny.py --work-dir work_dirs/table1
 python tools/benchmark.py tables configs/benchmark/table1_tiny.py --work-dir work_dirs/table1
+python tools/benchmark.py pack configs/benchmark/table1_tiny.py --work-dir work_dirs/table1
 python tools/benchmark.py deploy configs/benchmark/table1_tiny.py --work-dir work_dirs/deploy
 python tools/benchmark.py processes configs/benchmark/ablation_tiny.py --methods best --work-dir work_dirs/processes
 python tools/benchmark.py speed --against docs/benchmarks/speed.json
@@ -15,6 +16,7 @@ from pathlib import Path
 import mmsf  # noqa: F401  a child config's custom_imports may have replaced the one that names mmsf
 from mmsf.benchmark import Benchmark, read_grid
 from mmsf.benchmark.grid import Detector
+from mmsf.benchmark.pack import pack_cells
 from mmsf.benchmark.processes import benchmark_processes
 from mmsf.benchmark.speed import PARTS, benchmark_speed, compare_speed, read_speed
 from mmsf.cli import add_config_options, run
@@ -29,8 +31,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "what",
-        choices=["grid", "tables", "deploy", "processes", "speed"],
-        help="run what is not finished; tables alone; time exported models; compare one process with two; or time tuning",
+        choices=["grid", "tables", "pack", "deploy", "processes", "speed"],
+        help="run what is not finished; tables alone; finished cells into one file; time exported models; compare one "
+        "process with two; or time tuning",
     )
     parser.add_argument(
         "config",
@@ -107,6 +110,9 @@ def main() -> None:
             sys.exit(1)
     elif args.what == "tables":
         print(benchmark.write_tables())
+    elif args.what == "pack":
+        path = benchmark.work_dir / "cells.tar.xz"
+        print(f"{pack_cells(benchmark.runs, path)} cells in {path}")
     elif benchmark.run(partial(print, flush=True)):
         sys.exit(1)
 

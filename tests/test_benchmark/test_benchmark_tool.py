@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from mmsf.benchmark import Benchmark, cell
 from mmsf.benchmark.cell import prepare
 from mmsf.benchmark.grid import read_grid
+from mmsf.benchmark.pack import pack_cells
 from mmsf.datasets.synthetic import write_dataset
 from mmsf.errors import UserError
 
@@ -122,6 +124,25 @@ def test_a_second_call_starts_no_process(ran, config, monkeypatch):
     assert started == []
     # The part that was not asked for this time is in the tables all the same.
     assert (ran[0] / "cells.json").read_text() == before
+
+
+def test_packed_cells_are_finished_where_they_are_unpacked(ran, config, tmp_path):
+    part = dict(methods=["paper", "tuned", "broken"])
+    assert pack_cells(Benchmark(config, ran[0], PRESETS, part=part).runs, tmp_path / "cells.tar.xz") == 2
+    with tarfile.open(tmp_path / "cells.tar.xz") as archive:
+        assert all(str(ran[0]) not in archive.extractfile(entry).read().decode() for entry in archive)
+        archive.extractall(tmp_path / "elsewhere", filter="data")
+    benchmark = Benchmark(config, tmp_path / "elsewhere", PRESETS, part=part)
+    assert [run.cell.method.name for run in benchmark.runs if run.finished()] == ["paper", "tuned"]
+    # And what is packed there is the same file again.
+    pack_cells(benchmark.runs, tmp_path / "again.tar.xz")
+    assert (tmp_path / "again.tar.xz").read_bytes() == (tmp_path / "cells.tar.xz").read_bytes()
+
+
+def test_nothing_finished_is_one_line(config, tmp_path):
+    process = tool("pack", str(config), "--work-dir", str(tmp_path), "--methods", "paper")
+    assert (process.returncode, process.stderr) == (2, "error: no cell is finished\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
