@@ -27,6 +27,8 @@ from mmsf.files import whole_or_absent
 _hash_of = cache(file_hash)
 STATE = "cell.json"
 LOG = "console.log"
+RESULTS = ("summary.json", "frames.json")
+"""What a run has written when it ended well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class Run:
 
     def finished(self) -> bool:
         """Whether it ended well, with its results whole."""
-        return bool(self.state().get("finished")) and all(self.read(name) for name in ("summary.json", "frames.json"))
+        return bool(self.state().get("finished")) and all(self.read(name) for name in RESULTS)
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the run; None where it is not there or not whole."""
@@ -98,7 +100,7 @@ class Run:
             log.seek(begin)
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
         if code == 0:
-            return "it ended without summary.json and frames.json; does its config evaluate?"
+            return f"it ended without {' and '.join(RESULTS)}; does its config evaluate?"
         return lines[-1].removeprefix("error: ") if lines else f"exit status {code}"
 
 

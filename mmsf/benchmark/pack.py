@@ -6,13 +6,15 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmsf.benchmark.cell import STATE, Run
+from mmsf.benchmark.cell import RESULTS, STATE, Run
 from mmsf.errors import UserError
 from mmsf.files import whole_or_absent
 
 
 def pack_cells(runs: Iterable[Run], path: str | Path) -> int:
-    """Write what `tables` and another grid need of finished runs; no times and no paths of this machine, so that it repeats.
+    """Write what `tools/benchmark.py tables` and another grid need of finished runs; the same runs give the same bytes.
+
+    Paths of this machine (``arguments``) and times of files are left out.
 
     Args:
         runs: The runs; those that are not finished are left out.
@@ -31,7 +33,7 @@ def pack_cells(runs: Iterable[Run], path: str | Path) -> int:
         for run in finished:
             state = {key: value for key, value in run.state().items() if key != "arguments"}
             _add(archive, run, STATE, (json.dumps(state, indent=1) + "\n").encode())
-            for name in ("summary.json", "frames.json"):
+            for name in RESULTS:
                 _add(archive, run, name, (run.folder / name).read_bytes())
     return len(finished)
 
