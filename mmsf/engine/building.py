@@ -41,7 +41,7 @@ _ALIKE, _LONG = 0.85, 8
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the Runner of a config, with its train loop if it has one.
+    """Build the Runner of a config, with its train loop if it has one. Where the config names no seed, it is 0.
 
     Raises:
         UserError: The config has an unknown key, or does not fit what it describes, or its work directory cannot be written.
@@ -49,6 +49,8 @@ def build_runner(cfg: Config) -> Runner:
     require_known_keys(cfg)
     require_folder(cfg.work_dir)
     try:
+        # MMEngine would draw a seed.
+        cfg.randomness = {"seed": 0, **(cfg.get("randomness") or {})}
         runner = Runner.from_cfg(cfg)
         if runner._train_loop is not None:
             # `Runner.train` builds them too, but among much else that runs.

@@ -80,7 +80,8 @@ class ResultHook(Hook):
         curves = {name: curve.as_dict() for name, curve in runner.train_loop.curves.items()}
         planner = runner.train_loop.bit_planner
         layers = {} if planner is None else planner.scores
-        return {"curves": curves, "history": self._history(runner), "layers": layers}
+        history, iterations = self._history(runner), runner.train_loop.iter
+        return {"curves": curves, "history": history, "iterations": iterations, "layers": layers}
 
     def frames(self, runner) -> dict:
         """`frames.json`: what every evaluation frame counts, in the order of ``columns``, by stage."""

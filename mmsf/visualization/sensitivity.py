@@ -5,12 +5,13 @@ Every figure comes from the plain data of ``sensitivity.json``::
     {"curves": {head: {"loss": [...], "score": [...], "raw_score": [...]}},
      "history": [{"iteration", "losses": {head: x}, "scores": {head: x}, "weights": {head: w}, "selected": [head, ...],
                   "algorithm1": {head: score}}],
+     "iterations": of the whole run,
      "algorithm1": {head: score},
      "layers": {layer: {"4/4": score}}, "layer_shares": {layer: share of the multiply-accumulates}}
 
 Scores are means over frames. ``algorithm1``, measured by decoding with one head quantized at a time, may be absent in a
 record and for the run. So may ``layers``, the scores with a single layer quantized, the fewest bits first. Where nothing was
-tuned, ``present`` holds ``losses`` and ``scores`` in place of a history.
+tuned, ``present`` holds ``losses`` and ``scores`` in place of a history and ``iterations``.
 """
 
 import io
@@ -108,8 +109,8 @@ def timeline_figure(sensitivity: Mapping[str, Any]) -> Figure:
     """Draw each head's score over the iterations and, below, how strongly the loss focused on it.
 
     Args:
-        sensitivity: The data of the module's docstring; needs ``history``. Dots are scores by Algorithm 1 where they were
-            measured; a bar's strength is the head's weight relative to the largest of the run.
+        sensitivity: The data of the module's docstring; needs ``history`` and ``iterations``. Dots are scores by Algorithm 1
+            where they were measured; a bar's strength is the head's weight relative to the largest of the run.
     """
     colors, history = head_colors(sensitivity), sensitivity["history"]
     figure, (above, below) = _figure(2, height=4.6, ratios=(3, 1 + 0.25 * len(colors)))
@@ -118,11 +119,11 @@ def timeline_figure(sensitivity: Mapping[str, Any]) -> Figure:
         above.plot(iterations, _series(history, "scores", head), color=color, label=head, drawstyle="steps-post")
         above.plot(iterations, _series(history, "algorithm1", head), "o", color=color, markersize=4)
     above.set(ylabel="Lane Distortion Score")
-    above.legend(loc="upper right", ncols=min(4, len(colors)))
+    _legend(figure, above)
     above.tick_params(labelbottom=False)
 
-    step = iterations[-1] - iterations[-2] if len(iterations) > 1 else 1
-    ends = [*iterations[1:], iterations[-1] + step]
+    # The last record may stand at the end of the run, where nothing follows that it selects for.
+    ends = [*iterations[1:], sensitivity["iterations"]]
     weights = {head: np.nan_to_num(_series(history, "weights", head)) for head in colors}
     largest = max((series.max() for series in weights.values()), default=0.0) or 1.0
     for row, (head, color) in enumerate(colors.items()):
@@ -132,7 +133,7 @@ def timeline_figure(sensitivity: Mapping[str, Any]) -> Figure:
     below.set_ylabel("selection")
     below.grid(visible=False)
     for axes in (above, below):
-        axes.set_xlim(iterations[0], ends[-1])
+        axes.set_xlim(iterations[0], max(ends[-1], iterations[0] + 1))
     return figure
 
 
@@ -149,7 +150,7 @@ def losses_figure(sensitivity: Mapping[str, Any]) -> Figure:
     axes.set(xlabel="iteration", ylabel="loss of the head")
     if positive:
         axes.set_yscale("log")
-    axes.legend(loc="upper right", ncols=4)
+    _legend(figure, axes)
     return figure
 
 
@@ -233,16 +234,22 @@ def _figure(rows: int, height: float, ratios: Sequence[float] = (1,)) -> tuple[F
     return figure, list(grid[:, 0])
 
 
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Name the heads above the axes, where no curve can run."""
+    heads = axes.get_legend_handles_labels()
+    figure.legend(*heads, loc="outside upper center", ncols=min(4, len(heads[0])))
+
+
 def _series(history: Sequence[Mapping[str, Any]], key: str, head: str) -> np.ndarray:
     return np.array([(record.get(key) or {}).get(head, np.nan) for record in history], np.float64)
 
 
 def _runs(starts: Sequence[float], ends: Sequence[float], values: np.ndarray) -> list[tuple[float, float, float]]:
-    """Join neighbours of equal value: (start, end, value), those of value 0 left out."""
+    """Join neighbours of equal value: (start, end, value), those of value 0 or no length left out."""
     runs: list[tuple[float, float, float]] = []
     for start, end, value in zip(starts, ends, values.tolist()):
         if runs and runs[-1][2] == value:
             runs[-1] = (runs[-1][0], end, value)
         else:
             runs.append((start, end, value))
-    return [run for run in runs if run[2] > 0]
+    return [run for run in runs if run[2] > 0 and run[1] > run[0]]

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from test_engine.runs import CHECKPOINT, CONFIG
 from test_engine.tuned import tuned
 
-from mmsf.engine.building import is_registered, require_known_keys
+from mmsf.engine.building import build_runner, is_registered, require_known_keys
 from mmsf.engine.config import apply_options, read_config, require_ptq
 from mmsf.engine.ptq import complete
 from mmsf.errors import UserError
@@ -117,6 +117,12 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
+
+
+@pytest.mark.parametrize(("randomness", "seed"), [(None, 0), (dict(deterministic=False), 0), (dict(seed=7), 7)])
+def test_a_config_that_names_no_seed_has_seed_0(randomness, seed, tmp_path):
+    cfg = Config(dict(model=dict(type="mmengine.ImgDataPreprocessor"), work_dir=str(tmp_path), randomness=randomness))
+    assert build_runner(cfg).seed == seed
 
 
 @settings(max_examples=60, deadline=None)

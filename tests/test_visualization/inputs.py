@@ -87,6 +87,7 @@ SENSITIVITY = {
         "shape": {"loss": [1e-3, 1e-2, 1e-1], "score": [0.005, 0.05, 0.5], "raw_score": [0.006, 0.04, 0.5]},
     },
     "history": [_record(iteration) for iteration in (0, 50, 100, 150)],
+    "iterations": 170,
     "algorithm1": {"range": 0.01, "shape": 1.3},
 }
 

@@ -26,10 +26,25 @@ def test_marks_stand_at_the_first_and_the_last_loss():
     assert marks == [(record["losses"][head], record["scores"][head]) for head in ("range", "shape") for record in ends]
 
 
-def test_bars_cover_the_iterations_at_which_a_head_was_selected():
-    bars = timeline_figure(SENSITIVITY).axes[1].collections
-    spans = [(path.vertices[:, 0].min(), path.vertices[:, 0].max()) for bar in bars for path in bar.get_paths()]
-    assert spans == [(100, 150), (0, 200)]
+@pytest.mark.parametrize(
+    ("iterations", "spans"),
+    [(170, [(100, 150), (0, 170)]), (150, [(100, 150), (0, 150)])],
+    ids=["ends after the last record", "ends at the last record"],
+)
+def test_bars_cover_the_iterations_at_which_a_head_was_selected(iterations, spans):
+    axes = timeline_figure({**SENSITIVITY, "iterations": iterations}).axes[1]
+    paths = [path.vertices[:, 0] for bar in axes.collections for path in bar.get_paths()]
+    assert [(path.min(), path.max()) for path in paths] == spans
+    assert axes.get_xlim() == (0, iterations)
+
+
+@pytest.mark.parametrize("draw", [timeline_figure, losses_figure])
+def test_the_legend_stands_outside_the_axes(draw):
+    figure = draw(SENSITIVITY)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["range", "shape"]
+    assert not any(legend.get_window_extent().overlaps(axes.get_window_extent()) for axes in figure.axes)
 
 
 def test_scores_by_algorithm_1_are_dots_where_they_were_measured():
@@ -59,10 +74,11 @@ def test_a_head_has_one_colour_in_every_figure():
 
 
 @pytest.mark.parametrize(
-    ("part", "names"), [("curves", ["curves"]), ("history", ["selection", "losses"]), ("algorithm1", [])]
+    ("parts", "names"),
+    [(["curves"], ["curves"]), (["history", "iterations"], ["selection", "losses"]), (["algorithm1"], [])],
 )
-def test_figures_are_those_that_the_data_allows(part, names):
-    assert list(figures({part: SENSITIVITY[part]})) == names
+def test_figures_are_those_that_the_data_allows(parts, names):
+    assert list(figures({part: SENSITIVITY[part] for part in parts})) == names
 
 
 def test_a_run_of_one_record_without_loss_can_be_drawn():
@@ -73,7 +89,7 @@ def test_a_run_of_one_record_without_loss_can_be_drawn():
         "weights": {"mask": 1.0},
         "selected": ["mask"],
     }
-    assert [svg(figure, name) for name, figure in figures({"history": [record]}).items()]
+    assert [svg(figure, name) for name, figure in figures({"history": [record], "iterations": 0}).items()]
 
 
 def test_a_figure_is_written_as_a_picture(tmp_path):
