@@ -14,6 +14,7 @@ from mmengine.config import DictAction
 
 from mmsf.errors import UserError
 from mmsf.files import NO_ROOM
+from mmsf.heap import keep_freed_memory
 from mmsf.safe_globals import ONLY_WEIGHTS
 
 
@@ -78,12 +79,14 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 def run(main: Callable[[], None]) -> None:
     """Call ``main``; turn a `UserError` into one line on standard error and exit status 2. So it does with a full disk.
 
-    Nothing that the command reads as weights can run code, unless ``--trust-checkpoint`` says so.
+    Nothing that the command reads as weights can run code, unless ``--trust-checkpoint`` says so. Memory that it frees stays
+    with it.
 
     Args:
         main: The command, without arguments.
     """
     os.environ[ONLY_WEIGHTS] = "1"
+    keep_freed_memory()
     logging.raiseExceptions = False  # a log that no longer fits on a full disk does not bury the line that says so
     try:
         main()

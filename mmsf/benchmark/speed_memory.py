@@ -15,6 +15,7 @@ import mmsf  # noqa: F401  the processes start here
 from mmsf.benchmark.grid import Detector
 from mmsf.benchmark.speed_setup import BATCH, Setting, squares, started
 from mmsf.engine.config import read_config
+from mmsf.heap import keep_freed_memory
 from mmsf.registry import MODELS
 
 ITERATIONS = 3
@@ -99,6 +100,7 @@ def main() -> None:
     detector, preset, own = Detector(**task["detector"]), task["preset"], task["setting"]
     setting = Setting(Path(own["work_dir"]), Path(own["presets"]), int(own["rounds"]), int(own["threads"]))
     torch.set_num_threads(setting.threads)
+    keep_freed_memory()  # as the tools do
     build = (lambda: float_training(detector)) if preset is None else (lambda: tuning(detector, preset, setting))
     megabytes = peak_of(build)
     print(f"\n{megabytes}")

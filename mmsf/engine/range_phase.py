@@ -1,5 +1,7 @@
 """The first phase of post-training quantization: ranges, and what changes weights or bits before them."""
 
+from collections.abc import Iterator
+
 import torch
 from mmengine.dist import all_gather_object, get_world_size
 
@@ -49,8 +51,8 @@ class RangePhase:
         """Rescale channels between layers, as some of the calibration frames suggest."""
         parts = self.frames.parts(list(range(min(EQUALISATION_FRAMES, len(self.frames)))))
 
-        def run() -> list[dict[str, torch.Tensor]]:
-            return [self.model.quantized_raw(self.images(part)) for part in parts]
+        def run() -> Iterator[dict[str, torch.Tensor]]:
+            return (self.model.quantized_raw(self.images(part)) for part in parts)
 
         weight_range = None if self.tunes else self.weight_range  # None: tuning mends the weights
         shares = equalise(self.model.quantized, run, weight_range, self.activation_range)

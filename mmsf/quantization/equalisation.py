@@ -1,7 +1,5 @@
 """Equalisation: the channels of an activation brought to like ranges, at no change of the float network."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +8,7 @@ from mmsf.quantization.layers import QuantizedLayer
 from mmsf.quantization.network import QuantizedNetwork
 from mmsf.quantization.quantizer import switched_off
 from mmsf.quantization.ranges import RangeEstimator
-from mmsf.quantization.rescaling import find_sites, keeps_outputs, rescale, rescaled_inputs, weights_by_input
+from mmsf.quantization.rescaling import Run, find_sites, keeps_outputs, rescale, rescaled_inputs, weights_by_input
 
 # How much of the difference between an activation's channels moves into the weights.
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -24,7 +22,7 @@ Runs = list[tuple]
 @torch.no_grad()
 def equalise(
     network: QuantizedNetwork,
-    run: Callable[[], object],
+    run: Run,
     weight_range: RangeEstimator | None,
     activation_range: RangeEstimator,
 ) -> dict[str, float | None]:
@@ -40,7 +38,7 @@ def equalise(
 
     Args:
         network: Its ranges need not be set, and are worthless afterwards.
-        run: Runs the network on calibration frames, always the same, and returns its raw outputs.
+        run: Runs the network on calibration frames.
         weight_range: The estimator that will set the weights' ranges. None leaves the weights' error out: tuning mends it,
             but not the error of activations, so their channels then get all the room.
         activation_range: The same for activations.
@@ -73,10 +71,8 @@ def equalise(
     return shares
 
 
-def _watched(
-    producer: nn.Module, layers: list[QuantizedLayer], run: Callable[[], object]
-) -> tuple[list[Runs], Tensor, object]:
-    """What every layer is called with in a run, the spread of each channel (C,) where it is made, and what the run gave.
+def _watched(producer: nn.Module, layers: list[QuantizedLayer], run: Run) -> tuple[list[Runs], Tensor, list[object]]:
+    """What every layer is called with in a run, the spread of each channel (C,) where it is made, and what the run yielded.
 
     Empty tensors are left out.
     """
@@ -93,7 +89,7 @@ def _watched(
 
     handles.append(producer.register_forward_hook(after))
     try:
-        raw = run()
+        raw = list(run())
     finally:
         for handle in handles:
             handle.remove()

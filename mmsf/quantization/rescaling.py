@@ -1,6 +1,6 @@
 """Places between layers where channels can be rescaled while the float network stays the same function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,10 @@ from torch.utils._pytree import tree_leaves
 from mmsf.quantization.functions import operands_of
 from mmsf.quantization.layers import QuantizedLayer, output_channel_axis
 from mmsf.quantization.network import QuantizedNetwork
+
+# Runs a network on calibration frames, the same ones whenever it is called, and yields the raw outputs of one part of them
+# after the other. What is not kept of a part is free before the next one runs.
+Run = Callable[[], Iterable[object]]
 
 # Functions f with f(s x) = s f(x) for every channel's own s > 0.
 _HOMOGENEOUS = {"relu", "relu_", "leaky_relu", "dropout"}
@@ -71,7 +75,7 @@ def leaves(raw: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(raw) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
-def find_sites(network: QuantizedNetwork, run: Callable[[], object]) -> list[Site]:
+def find_sites(network: QuantizedNetwork, run: Run) -> list[Site]:
     """Where it looks as if channels could be rescaled, in one run of the network with its quantizers off.
 
     The output of a quantized layer or of a layer norm goes, through ReLU or nothing, into quantized layers and nowhere else,
@@ -79,11 +83,12 @@ def find_sites(network: QuantizedNetwork, run: Callable[[], object]) -> list[Sit
     """
     watch = _Watch(network)
     with torch.no_grad(), watch:
-        raw = run()
-    return watch.sites(raw)
+        for raw in run():
+            watch.end_of_part(raw)
+    return watch.sites()
 
 
-def keeps_outputs(network: QuantizedNetwork, site: Site, run: Callable[[], object], want: object) -> bool:
+def keeps_outputs(network: QuantizedNetwork, site: Site, run: Run, want: list[object]) -> bool:
     """Whether rescaling at a site leaves the raw outputs as they are; the network is the same afterwards.
 
     Factors that are powers of two are exact in floating point, so that nothing but a wrong site can change an output.
@@ -91,13 +96,13 @@ def keeps_outputs(network: QuantizedNetwork, site: Site, run: Callable[[], objec
     Args:
         network: With its quantizers off.
         site: The site.
-        run: Runs the network and returns its raw outputs.
-        want: What it returned before.
+        run: Runs the network.
+        want: What that yielded before.
     """
     factors = 2.0 ** (torch.arange(site.channels) % 5 - 2)
     rescale(network, site, factors)
     with torch.no_grad():
-        got = run()
+        got = list(run())
     rescale(network, site, 1 / factors)
     # Kernels may still add in another order, by the hardware's choice.
     pairs = zip(leaves(got), leaves(want), strict=True)
@@ -182,10 +187,16 @@ class _Watch(TorchFunctionMode):
             self._read(tensor, None)
         return out
 
-    def sites(self, raw: object) -> list[Site]:
-        """The sites that the run showed; ``raw`` are its raw outputs."""
+    def end_of_part(self, raw: object) -> None:
+        """Take in a part's raw outputs, and let go of its tensors: those of the next part are others."""
         for tensor in leaves(raw):
             self._read(tensor, None)
+        self.makers.clear()
+        self.outputs.clear()
+        self._kept.clear()
+
+    def sites(self) -> list[Site]:
+        """The sites that the run showed."""
         pairs = {maker: readers for maker, readers in self.readers.items() if None not in readers}
         found = {maker: tuple(sorted(r)) for maker, r in pairs.items() if all(self.sources[n] == {maker} for n in r)}
         for name, module in self.network.named_modules():

@@ -1,6 +1,7 @@
 """Rescaling channels between layers."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def float_run(network: QuantizedNetwork, images: torch.Tensor = IMAGES) -> dict[
 
 
 def sites(network: QuantizedNetwork, images: torch.Tensor = IMAGES) -> dict[str, tuple[str, ...]]:
-    return {site.producer: site.consumers for site in find_sites(network, lambda: float_run(network, images))}
+    return {site.producer: site.consumers for site in find_sites(network, lambda: [float_run(network, images)])}
 
 
 RANGE = MSERange()
@@ -67,7 +68,7 @@ RANGE = MSERange()
 def equalised(
     network: QuantizedNetwork, images: torch.Tensor = IMAGES, weight_range: MSERange | None = RANGE
 ) -> dict[str, float | None]:
-    return equalise(network, lambda: run(network, images), weight_range, RANGE)
+    return equalise(network, lambda: [run(network, images)], weight_range, RANGE)
 
 
 def relative_error(network: QuantizedNetwork) -> float:
@@ -130,7 +131,7 @@ def test_layers_keep_their_size_as_a_whole():
 
 def test_a_place_ends_where_something_else_reads_or_bends_it():
     network = quantized(Uneven())
-    assert all(not site.rectified for site in find_sites(network, lambda: float_run(network)))
+    assert all(not site.rectified for site in find_sites(network, lambda: [float_run(network)]))
     assert sites(network) == {"conv1": ("conv2",), "norm": ("one", "two")}
     # A ReLU alone knows no channel's size.
     assert "conv1" not in sites(quantized(Uneven(F.gelu)))
@@ -155,9 +156,34 @@ def test_in_the_toy_only_the_block_and_the_attentions_values_are_places():
     }
 
 
+def test_activations_of_a_part_are_gone_before_the_next_one_runs():
+    network, made, alive = quantized(Uneven()), weakref.WeakSet(), []
+    network.network.conv1.register_forward_hook(lambda module, args, out: made.add(out))
+
+    def parts():
+        for images in IMAGES.split(1):
+            alive.append(len(made))
+            yield float_run(network, images)
+
+    assert [site.producer for site in find_sites(network, parts)] == ["conv1", "norm"]
+    assert alive == [0] * len(IMAGES)
+
+
+def test_a_reader_that_only_one_part_shows_counts():
+    class Sometimes(Uneven):
+        def forward(self, x):
+            out = super().forward(x)
+            return {**out, "bright": self.conv1(x).mean()} if x.mean() > 1 else out
+
+    network, bright = quantized(Sometimes()), [IMAGES, IMAGES + 2, IMAGES]
+    assert set(sites(network)) == {"conv1", "norm"}
+    found = find_sites(network, lambda: (float_run(network, images) for images in bright))
+    assert [site.producer for site in found] == ["norm"]
+
+
 def test_a_layer_before_a_relu_is_known():
     network = quantized(nn.Sequential(*[m for c in (3, 4, 4) for m in (nn.Conv2d(c, 4, 1), nn.ReLU())]))
-    found = find_sites(network, lambda: float_run(network))
+    found = find_sites(network, lambda: [float_run(network)])
     assert [(site.producer, site.rectified) for site in found] == [("0", {"2"}), ("2", {"4"})]
 
 
@@ -173,8 +199,8 @@ def test_a_layer_before_a_relu_is_known():
 )
 def test_a_wrong_place_is_found_out_and_nothing_stays_changed(site, safe):
     network = quantized(toy_network(), images=toy_images())
-    before, want = copy.deepcopy(network.state_dict()), float_run(network, toy_images())
-    assert keeps_outputs(network, site, lambda: float_run(network, toy_images()), want) is safe
+    before, want = copy.deepcopy(network.state_dict()), [float_run(network, toy_images())]
+    assert keeps_outputs(network, site, lambda: [float_run(network, toy_images())], want) is safe
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
@@ -198,7 +224,7 @@ def test_powers_of_two_change_no_bit(exponents):
 def test_transposed_and_grouped_convolutions_are_rescaled_alike(layers):
     network = quantized(nn.Sequential(layers[0], nn.ReLU(inplace=True), layers[1]))
     want = float_run(network)
-    (site,) = find_sites(network, lambda: float_run(network))
+    (site,) = find_sites(network, lambda: [float_run(network)])
     rescale(network, site, torch.tensor([3.0, 0.2, 1.0, 7.0]))
     torch.testing.assert_close(float_run(network), want)
 

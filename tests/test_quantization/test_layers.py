@@ -109,7 +109,7 @@ def test_layers_called_by_keyword_are_equalised_and_corrected_as_others(upwards)
         with copy.running():
             return copy.network(IMAGES)
 
-    equalise(copy, run, MinMaxRange(), MinMaxRange())
+    equalise(copy, lambda: [run()], MinMaxRange(), MinMaxRange())
     assert_same_function(copy, upwards)
     with torch.no_grad(), copy.observing() as histograms:
         run()
