@@ -1,4 +1,4 @@
-"""Freed memory stays with the process: no page of a large tensor is asked for twice."""
+"""Freed memory stays with the process: the kernel is not asked for the same tensor's pages again and again."""
 
 import subprocess
 import sys
@@ -10,23 +10,24 @@ import resource
 import torch
 from mmsf.cli import run
 
-torch.set_num_threads(1)
-x = torch.ones(3000, 10000)  # 120 MB, more than glibc keeps by itself
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 def main():
-    x * 2
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(3):
+    before = faults()
+    x = torch.ones(10_000_000)  # 40 MB, more than glibc keeps by itself
+    once = faults() - before
+    before = faults()
+    for _ in range(20):
         x * 2
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    print((faults() - before) / once)
 
 {call}
 """
 
 
-@pytest.mark.parametrize(
-    ("call", "few"), [("run(main)", True), ("main()", False)], ids=["under a command", "as PyTorch does"]
-)
-def test_a_large_tensor_takes_pages_anew_unless_a_command_keeps_them(call, few):
+@pytest.mark.parametrize(("call", "kept"), [("run(main)", True), ("main()", False)], ids=["in a command", "as PyTorch does"])
+def test_a_tensor_takes_the_pages_of_the_one_before_it(call, kept):
     ran = subprocess.run([sys.executable, "-c", PROGRAM.format(call=call)], capture_output=True, text=True, check=True)
-    assert (int(ran.stdout) < 100) == few
+    taken = float(ran.stdout)  # in tensors of this size; small ones in between may break up the heap a few times
+    assert taken < 10 if kept else taken > 15

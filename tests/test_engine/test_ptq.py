@@ -47,8 +47,10 @@ def test_a_run_leaves_what_it_promises(finished):
 
 
 def test_the_selection_is_re_ranked_at_the_interval(finished):
-    history = read(finished, "sensitivity.json")["history"]
+    sensitivity = read(finished, "sensitivity.json")
+    history = sensitivity["history"]
     assert [entry["iteration"] for entry in history] == [0, 3, 6]
+    assert sensitivity["iterations"] == read(finished, "summary.json")["iterations"]
     for entry in history:
         best = sorted(entry["scores"], key=lambda name: -entry["scores"][name])[:2]
         assert set(entry["selected"]) == set(best)
