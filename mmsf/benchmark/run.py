@@ -24,7 +24,7 @@ def run_grid(runs: Sequence[Run], say: Callable[[str], None]) -> list[Run]:
     for number, run in enumerate(waiting, 1):
         place = f"[{len(runs) - len(waiting) + number}/{len(runs)}] {run.cell.title}"
         say(f"{place}: running, log in {run.folder / LOG}")
-        error = run.start()
+        error = None if run.finished() else run.start()  # another grid may have finished it since
         if error is None:
             seconds[run] = seconds_of(run)
             outcome = f"F1 {f1_of(run.read('summary.json')['quantized']):.4f}, {_time(seconds[run])}"

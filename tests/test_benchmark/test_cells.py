@@ -110,6 +110,19 @@ def test_a_run_that_fails_does_not_end_the_others(tmp_path, processes):
     assert lines[-1] == "[2/2] lstr w4a4 qdrop seed 0: FAILED: no"
 
 
+def test_a_run_that_another_grid_finishes_meanwhile_does_not_start_again(tmp_path, processes):
+    runs, lines = [unstarted(tmp_path, LSTR, method) for method in (OURS, QDROP)], []
+
+    def say(line):
+        lines.append(line)
+        if len(lines) == 2:  # the first one runs
+            finished(tmp_path, LSTR, QDROP, HALF)
+
+    run_grid(runs, say)
+    assert len(processes.started) == 1
+    assert lines[-1].startswith("[2/2] lstr w4a4 qdrop seed 0: F1 ")
+
+
 def test_two_processes_do_not_run_the_same_cell(tmp_path, processes):
     run = unstarted(tmp_path, LSTR, OURS)
     run.folder.mkdir(parents=True)
