@@ -23,8 +23,10 @@ def run_grid(runs: Sequence[Run], say: Callable[[str], None]) -> list[Run]:
     failed = []
     for number, run in enumerate(waiting, 1):
         place = f"[{len(runs) - len(waiting) + number}/{len(runs)}] {run.cell.title}"
-        say(f"{place}: running, log in {run.folder / LOG}")
-        error = None if run.finished() else run.start()  # another grid may have finished it since
+        error = None
+        if not run.finished():  # another grid may have finished it since
+            say(f"{place}: running, log in {run.folder / LOG}")
+            error = run.start()
         if error is None:
             seconds[run] = seconds_of(run)
             outcome = f"F1 {f1_of(run.read('summary.json')['quantized']):.4f}, {_time(seconds[run])}"

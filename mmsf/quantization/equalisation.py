@@ -8,7 +8,7 @@ from mmsf.quantization.layers import QuantizedLayer
 from mmsf.quantization.network import QuantizedNetwork
 from mmsf.quantization.quantizer import switched_off
 from mmsf.quantization.ranges import RangeEstimator
-from mmsf.quantization.rescaling import Run, find_sites, keeps_outputs, rescale, rescaled_inputs, weights_by_input
+from mmsf.quantization.rescaling import CalibrationRun, find_sites, keeps_outputs, rescale, rescaled_inputs, weights_by_input
 
 # How much of the difference between an activation's channels moves into the weights.
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -22,7 +22,7 @@ Runs = list[tuple]
 @torch.no_grad()
 def equalise(
     network: QuantizedNetwork,
-    run: Run,
+    run: CalibrationRun,
     weight_range: RangeEstimator | None,
     activation_range: RangeEstimator,
 ) -> dict[str, float | None]:
@@ -71,7 +71,9 @@ def equalise(
     return shares
 
 
-def _watched(producer: nn.Module, layers: list[QuantizedLayer], run: Run) -> tuple[list[Runs], Tensor, list[object]]:
+def _watched(
+    producer: nn.Module, layers: list[QuantizedLayer], run: CalibrationRun
+) -> tuple[list[Runs], Tensor, list[object]]:
     """What every layer is called with in a run, the spread of each channel (C,) where it is made, and what the run yielded.
 
     Empty tensors are left out.

@@ -14,7 +14,7 @@ from mmsf.quantization.network import QuantizedNetwork
 
 # Runs a network on calibration frames, the same ones whenever it is called, and yields the raw outputs of one part of them
 # after the other. What is not kept of a part is free before the next one runs.
-Run = Callable[[], Iterable[object]]
+CalibrationRun = Callable[[], Iterable[object]]
 
 # Functions f with f(s x) = s f(x) for every channel's own s > 0.
 _HOMOGENEOUS = {"relu", "relu_", "leaky_relu", "dropout"}
@@ -75,7 +75,7 @@ def leaves(raw: object) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(raw) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
-def find_sites(network: QuantizedNetwork, run: Run) -> list[Site]:
+def find_sites(network: QuantizedNetwork, run: CalibrationRun) -> list[Site]:
     """Where it looks as if channels could be rescaled, in one run of the network with its quantizers off.
 
     The output of a quantized layer or of a layer norm goes, through ReLU or nothing, into quantized layers and nowhere else,
@@ -88,7 +88,7 @@ def find_sites(network: QuantizedNetwork, run: Run) -> list[Site]:
     return watch.sites()
 
 
-def keeps_outputs(network: QuantizedNetwork, site: Site, run: Run, want: list[object]) -> bool:
+def keeps_outputs(network: QuantizedNetwork, site: Site, run: CalibrationRun, want: list[object]) -> bool:
     """Whether rescaling at a site leaves the raw outputs as they are; the network is the same afterwards.
 
     Factors that are powers of two are exact in floating point, so that nothing but a wrong site can change an output.
