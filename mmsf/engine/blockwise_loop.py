@@ -33,6 +33,8 @@ from mmsf.reconstruction import (
 from mmsf.registry import LOOPS
 
 STAGES = ("rounding", "scales")
+# What every unit's iteration costs beside its arithmetic, in an average unit's iterations; small LaneATT, LSTR, CondLaneNet.
+CALL_SHARE = 0.1
 
 
 @LOOPS.register_module()
@@ -136,13 +138,27 @@ class BlockwiseLoop(PTQLoop):
         ]
         return self.batch_size * sum(passes) / sum(macs.values())
 
+    def _cost(self, unit: Unit) -> float:
+        """About what an iteration of a unit costs beside one of the others: its multiply-accumulates, and what all cost."""
+        macs = self.model.quantized.multiply_accumulates
+        return sum(macs[name] for name in unit.layers) + CALL_SHARE * sum(macs.values()) / len(self.units)
+
+    def _work(self) -> tuple[float, float]:
+        """What is done of the tuning, and all of it, in the unit of `_cost`."""
+        parts = [
+            (number < self.done[stage], self._iterations(stage, unit) * self._cost(unit))
+            for stage in STAGES
+            for number, unit in enumerate(self.units)
+        ]
+        return sum(work for is_done, work in parts if is_done), sum(work for _, work in parts)
+
     def tune(self) -> None:
         """Unit after unit."""
         if "before" not in self.errors:
             self.errors["before"] = self.semantic_errors()
         # Roundings and scales alone are tuned; every unit makes its own parameters.
         self.model.requires_grad_(False)
-        progress = Progress("tuning", self._iter, self._max_iters)
+        progress = Progress("tuning", *self._work())
         joint = self.settings.keep_probability is not None
         activations = [quantizer for _, quantizer in self.model.quantized.activation_quantizers()]
         with nullcontext() if joint else switched_off(activations):
@@ -175,9 +191,10 @@ class BlockwiseLoop(PTQLoop):
         data = self._data(stage, number, torch.Generator().manual_seed(seed))
         tuner = UnitTuner(self.model.quantized, unit, data, self.settings, self._optimizer, seed, device)
         title = f"{stage}, unit {number + 1} of {len(self.units)}, {unit.name}"
+        work = self._cost(unit)
 
         def report(iteration: int, error: Tensor, rounding: Tensor | None) -> None:
-            if progress.due():
+            if progress.due(work):
                 losses = f"error {error.item():.4g}" + ("" if rounding is None else f", rounding {rounding.item():.4g}")
                 progress.log(f"{title}: iteration {iteration + 1} of {self._iterations(stage, unit)}, {losses}")
 
@@ -187,7 +204,6 @@ class BlockwiseLoop(PTQLoop):
         if not math.isfinite(after):
             raise UserError(f"{title}: the error is NaN or infinite: tuning diverged; lower optim_wrapper.optimizer.lr")
         self.unit_errors[stage][unit.name] = [before, after]
-        progress.add(self._iterations(stage, unit))
         progress.log(f"{title}: error {before:.4g} before, {after:.4g} after")
 
     def _optimizer(self, groups: list[dict]) -> Optimizer:

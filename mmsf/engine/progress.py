@@ -32,33 +32,30 @@ def with_progress(items: Iterable[Item], total: int, title: str, every: float = 
 class Progress:
     """Says how far a long row of iterations is, with an ETA.
 
+    Iterations may differ in cost: work is in any unit in which they can be added up.
+
     Args:
         title: What is being done.
-        done: Iterations that were done before this run.
-        total: Iterations in all.
+        done: Work that was done before this run.
+        total: Work in all.
         every: Seconds between two lines.
     """
 
-    def __init__(self, title: str, done: int, total: int, every: float = 10.0) -> None:
+    def __init__(self, title: str, done: float, total: float, every: float = 10.0) -> None:
         self.title, self.total, self.every = title, total, every
         self._first = self._done = done
-        self._within = 0
         self._begun = self._last = time.monotonic()
 
-    def due(self) -> bool:
+    def due(self, work: float) -> bool:
         """Count one iteration; whether it is time for a line."""
-        self._within += 1
+        self._done += work
         return time.monotonic() - self._last >= self.every
-
-    def add(self, iterations: int) -> None:
-        """So many iterations of a part are complete."""
-        self._done, self._within = self._done + iterations, 0
 
     def log(self, line: str) -> None:
         """Write a line, and when all will be done."""
         self._last = time.monotonic()
-        done = self._done + self._within
-        eta = (self._last - self._begun) / max(1, done - self._first) * (self.total - done)
+        done = self._done - self._first
+        eta = (self._last - self._begun) / done * (self.total - self._done) if done else 0
         MMLogger.get_current_instance().info(
-            f"{line}; {self.title} {done / self.total:.0%}, eta {timedelta(seconds=int(eta))}"
+            f"{line}; {self.title} {self._done / self.total:.0%}, eta {timedelta(seconds=int(eta))}"
         )

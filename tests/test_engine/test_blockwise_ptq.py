@@ -1,6 +1,7 @@
 """AdaRound, BRECQ and QDrop from a config to their results."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,19 @@ def test_an_equalised_run_that_is_stopped_and_resumed_ends_with_the_same_bits(fe
     monkeypatch.undo()
     run("scnn", "qdrop", few_roads, tmp_path / "stopped", resume=True, **further)
     assert_same_bits(state(tmp_path / "stopped"), state(tmp_path / "whole"))
+
+
+def test_progress_counts_units_by_their_arithmetic(few_roads, tmp_path):
+    loop = run("scnn", "qdrop", few_roads, tmp_path, **NO_EVALUATION).train_loop
+    log = next(tmp_path.glob("*/*.log")).read_text()
+    shares = [int(text) for text in re.findall(r"error .* before, .* after; tuning (\d+)%", log)]
+    macs = loop.model.quantized.multiply_accumulates
+    first = sum(macs[name] for name in loop.units[0].layers) / sum(macs.values())
+    assert len(shares) == len(loop.units)
+    assert shares == sorted(shares)
+    assert shares[-1] == 100
+    # A tenth of all work is what every iteration costs beside its arithmetic.
+    assert shares[0] == round(100 * (first + 0.1 / len(loop.units)) / 1.1)
 
 
 def test_activations_in_files_give_the_same_bits(few_roads, tmp_path):
