@@ -130,18 +130,22 @@ class BlockwiseLoop(PTQLoop):
     @property
     def sample_passes(self) -> float:
         """As `PTQLoop`: every unit that is done by its share of the multiply-accumulates."""
-        macs = self.model.quantized.multiply_accumulates
         passes = [
-            self._iterations(stage, unit) * sum(macs[name] for name in unit.layers)
-            for stage in STAGES
-            for unit in self.units[: self.done[stage]]
+            self._iterations(stage, unit) * self._macs(unit) for stage in STAGES for unit in self.units[: self.done[stage]]
         ]
-        return self.batch_size * sum(passes) / sum(macs.values())
+        return self.batch_size * sum(passes) / self._all_macs()
+
+    def _macs(self, unit: Unit) -> int:
+        """Multiply-accumulates of a unit, for one frame."""
+        return sum(self.model.quantized.multiply_accumulates[name] for name in unit.layers)
+
+    def _all_macs(self) -> int:
+        """Those of the network."""
+        return sum(self.model.quantized.multiply_accumulates.values())
 
     def _cost(self, unit: Unit) -> float:
         """About what an iteration of a unit costs beside one of the others: its multiply-accumulates, and what all cost."""
-        macs = self.model.quantized.multiply_accumulates
-        return sum(macs[name] for name in unit.layers) + CALL_SHARE * sum(macs.values()) / len(self.units)
+        return self._macs(unit) + CALL_SHARE * self._all_macs() / len(self.units)
 
     def _work(self) -> tuple[float, float]:
         """What is done of the tuning, and all of it, in the unit of `_cost`."""

@@ -47,15 +47,14 @@ class Progress:
         self._begun = self._last = time.monotonic()
 
     def due(self, work: float) -> bool:
-        """Count one iteration; whether it is time for a line."""
+        """Count one iteration, of so much work; whether it is time for a line."""
         self._done += work
         return time.monotonic() - self._last >= self.every
 
     def log(self, line: str) -> None:
-        """Write a line, and when all will be done."""
+        """Write a line, and when all will be done; some work has been counted before."""
         self._last = time.monotonic()
-        done = self._done - self._first
-        eta = (self._last - self._begun) / done * (self.total - self._done) if done else 0
+        eta = (self._last - self._begun) / (self._done - self._first) * (self.total - self._done)
         MMLogger.get_current_instance().info(
             f"{line}; {self.title} {self._done / self.total:.0%}, eta {timedelta(seconds=int(eta))}"
         )

@@ -1,6 +1,6 @@
 """What a long row of iterations says of itself."""
 
-import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,12 +20,7 @@ def clock(monkeypatch):
 @pytest.fixture
 def lines(monkeypatch):
     said = []
-
-    class Logger(logging.Logger):
-        def info(self, line):
-            said.append(line)
-
-    monkeypatch.setattr(module.MMLogger, "get_current_instance", lambda: Logger("lines"))
+    monkeypatch.setattr(module.MMLogger, "get_current_instance", lambda: SimpleNamespace(info=said.append))
     return said
 
 
