@@ -23,6 +23,11 @@ from mmsf.cli import add_config_options, run
 from mmsf.deploy.description import require
 from mmsf.errors import UserError
 
+# Options that say what runs, but not of these.
+UNREAD = {
+    "speed": ("detectors", "methods", "bits", "seeds", "checkpoint", "data_root", "calibration_root", "options"),
+    "deploy": ("methods", "bits", "seeds", "calibration_root", "options"),
+}
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "configs" / "_base_" / "ptq"
 
@@ -80,6 +85,9 @@ def main() -> None:
     args = parse_args()
     if min(args.threads, 1 if args.rounds is None else args.rounds) < 1:
         raise UserError("--threads and --rounds must be at least 1")
+    for name in UNREAD.get(args.what, ()):
+        if getattr(args, name):
+            raise UserError(f"{args.what} does not read --{name.replace('_', '-').replace('options', 'cfg-options')}")
     if args.what == "speed":
         return speed(args)
     if len(args.config) != 1:
@@ -90,7 +98,7 @@ def main() -> None:
         require("onnx")
         from mmsf.benchmark.deploy import benchmark_deploy
 
-        files = dict(checkpoint=args.checkpoint, data_root=args.data_root, calibration_root=args.calibration_root)
+        files = dict(checkpoint=args.checkpoint, data_root=args.data_root)
         detectors = read_grid(args.config).part(detectors=args.detectors).with_files(**files).detectors
         timings = benchmark_deploy(detectors, work_dir, PRESETS, args.rounds or 20, partial(print, flush=True))
         if any(timing.problem for own in timings.values() for timing in own.values()):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mmsf.cli import run
+from mmsf.engine.building import build
 from mmsf.engine.config import read_config, require_keys
 from mmsf.errors import UserError
 from mmsf.files import require_place, whole_or_absent
@@ -30,7 +31,7 @@ def main() -> None:
         )
     require_place(arguments.out)
     torch.manual_seed(0)  # of the augmentation
-    dataset = DATASETS.build(config.train_dataloader.dataset)
+    dataset = build(DATASETS, config.train_dataloader.dataset, "train_dataloader.dataset")
     frames = (sample["data_samples"].gt_instances.input_lines for sample in dataset)
     counts = anchor_use(frames, config.model.input_size)
     chosen = np.argsort(-counts, kind="stable")[: arguments.count]

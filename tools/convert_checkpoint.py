@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmsf.cli import add_trust, run
 from mmsf.engine.adapted import float_model
+from mmsf.engine.building import build
 from mmsf.engine.config import read_config, require_keys
 from mmsf.errors import UserError
 from mmsf.files import require_place
@@ -32,7 +33,7 @@ def extract(config: str, source: str, out: str, trusted: bool) -> None:
     """Write the weights of a checkpoint that MMEngine left."""
     cfg = read_config(config)
     require_keys(cfg, "model")
-    model = MODELS.build(float_model(cfg))
+    model = build(MODELS, float_model(cfg), "model")
     load_float_checkpoint(model, source, trusted)
     if isinstance(model, AdaptedDetector):
         model = model.detector

@@ -37,6 +37,12 @@ def train_float(config: Config, arguments: argparse.Namespace) -> None:
     set_roots(config, arguments.data_root, None)
     config.work_dir = arguments.work_dir or f"work_dirs/{Path(arguments.config).stem}"
     config.resume = arguments.resume
+    if arguments.resume and (last := Path(config.work_dir, "last_checkpoint")).is_file():
+        # It has a whole path, which is another one where the folder was moved or copied.
+        newest = last.with_name(Path(last.read_text().strip()).name)
+        if not newest.is_file():
+            raise UserError(f"{last} names {newest.name}, which is not there; put it back or train without --resume")
+        config.load_from = str(newest)
     start(config, arguments.launcher)
     build_runner(config).train()
 

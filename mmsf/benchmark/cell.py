@@ -101,7 +101,9 @@ class Run:
             lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
         if code == 0:
             return f"it ended without {' and '.join(RESULTS)}; does its config evaluate?"
-        return lines[-1].removeprefix("error: ") if lines else f"exit status {code}"
+        # Below the command's own line there may be one of torchrun's.
+        told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")] or lines
+        return told[-1] if told else f"exit status {code}"
 
 
 def prepare(cells: Iterable[Cell], work_dir: str | Path, presets: Path, options: dict[str, Any]) -> Iterator[Run]:

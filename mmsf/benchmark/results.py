@@ -126,7 +126,7 @@ def quantization_seconds(run: Run) -> float:
 
 def calibration_seconds(summary: dict[str, Any]) -> float:
     """Seconds until the calibrated model of a ``summary.json``."""
-    return sum(summary["seconds"].get(phase, 0.0) for phase in ("loading", "ranges", "bit plan"))
+    return sum(summary["seconds"].get(phase, 0.0) for phase in ("loading", "equalisation", "ranges", "bit plan"))
 
 
 def record_of(run: Run, table: int | None, errors: tuple[float, float] | None) -> dict[str, Any]:

@@ -116,12 +116,15 @@ def read_speed(path: str | Path) -> dict:
     """A stored ``speed.json``.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: It cannot be read, or is another file.
     """
     try:
-        return json.loads(Path(path).read_text())
+        content = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("detectors"), dict):
+        raise UserError(f"{path} is no table of tools/benchmark.py speed")
+    return content
 
 
 def compare_speed(content: dict, stored: dict, say: Callable[[str], None]) -> bool:

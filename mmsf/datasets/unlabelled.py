@@ -38,7 +38,8 @@ class ImageFolderDataset(LaneDataset):
         self.roots = [data_root] if isinstance(data_root, str) else [str(root) for root in data_root]
         if not self.roots:
             raise UserError("no image folder was given; give at least one")
-        super().__init__(data_root=", ".join(self.roots), pipeline=pipeline, corrupt=corrupt, labelled=False, **options)
+        options["labelled"] = False  # what `CalibrationDataset` says too
+        super().__init__(data_root=", ".join(self.roots), pipeline=pipeline, corrupt=corrupt, **options)
 
     def find_frames(self) -> list[dict]:
         """The images, folder by folder, sorted inside each."""

@@ -8,6 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmsf.engine.building import build
 from mmsf.errors import UserError
 from mmsf.registry import DATASETS
 
@@ -38,7 +39,7 @@ def read_frames(cfg: Config, count: int, preprocessor: nn.Module) -> Frames:
     """
     if count < 1:
         raise UserError(f"parity needs one frame at least; got {count}")
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    dataset = build(DATASETS, cfg.test_dataloader.dataset, "test_dataloader.dataset")
     if len(dataset) == 0:
         raise UserError("the config's test data has no frame; give --data-root")
     index = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int))

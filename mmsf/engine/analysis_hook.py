@@ -94,9 +94,8 @@ def _foreground(folder: Path, number: int, place: HeadForeground) -> tuple[str, 
     side, spatial = place.map.block, place.map.scores.ndim > 1
     what = ("candidates", "cells")[spatial]
     unit = f"one of the {what}" if side == 1 else f"{f'{side} x {side}' if spatial else side} of the {what}"
-    image = Path(place.path)
-    title = f"Head {place.head}: noise on {unit} at a time, {image.name}"
-    path = folder / f"foreground_{number:02d}_{image.stem}_{place.head}.png"
+    title = f"Head {place.head}: noise on {unit} at a time, {place.name}"
+    path = folder / f"foreground_{number:02d}_{Path(place.path).stem}_{place.head}.png"
     figure = foreground_figure(
         read_image(place.path),
         place.map.scores,
@@ -112,7 +111,7 @@ def _foreground(folder: Path, number: int, place: HeadForeground) -> tuple[str, 
     blocks, distortion = place.map.foreground_share
     noise = ", ".join(f"{size:.3g}" for size in place.noise[:8]) + (", ..." if len(place.noise) > 8 else "")
     caption = (
-        f"{image.name}, head {place.head}: {100 * distortion:.0f} % of the distortion comes from the {100 * blocks:.0f} % "
+        f"{place.name}, head {place.head}: {100 * distortion:.0f} % of the distortion comes from the {100 * blocks:.0f} % "
         f"of blocks whose confidence is at least {FOREGROUND:g}. Size of the noise by channel: {noise}."
     )
     return caption, path

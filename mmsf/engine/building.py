@@ -3,7 +3,8 @@
 import difflib
 import inspect
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import mmengine.registry
 from mmengine.config import Config
@@ -48,7 +49,7 @@ def build_runner(cfg: Config) -> Runner:
     """
     require_known_keys(cfg)
     require_folder(cfg.work_dir)
-    try:
+    with _told("the config"):
         # MMEngine would draw a seed.
         cfg.randomness = {"seed": 0, **(cfg.get("randomness") or {})}
         runner = Runner.from_cfg(cfg)
@@ -56,11 +57,33 @@ def build_runner(cfg: Config) -> Runner:
             # `Runner.train` builds them too, but among much else that runs.
             runner.train_loop, runner.val_loop  # noqa: B018
             runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    return runner
+
+
+def build(kind: Registry, settings: dict, place: str) -> Any:
+    """Build one part of a config.
+
+    Args:
+        kind: Its registry.
+        settings: The part.
+        place: Where it stands, such as 'model'.
+
+    Raises:
+        UserError: It does not fit what it describes.
+    """
+    with _told(f"the config's {place}"):
+        return kind.build(settings)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Tell in one line why something cannot be built."""
+    try:
+        yield
     except UserError:
         raise
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"the config cannot be built: {type(error).__name__}: {error}") from error
-    return runner
+        raise UserError(f"{what} cannot be built: {type(error).__name__}: {error}") from error
 
 
 def require_known_keys(cfg: Config) -> None:

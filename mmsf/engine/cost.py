@@ -17,7 +17,7 @@ def float_step(detector: nn.Module, images: Tensor) -> None:
         detector: The float detector, whose parameters take no gradients otherwise.
         images: Preprocessed images (B, 3, H, W).
     """
-    parameters = list(detector.parameters())
+    parameters = [parameter for parameter in detector.parameters() if parameter.is_floating_point()]
     for parameter in parameters:
         parameter.requires_grad_(True)
     raw = tensors_of(detector(images, mode="tensor"))

@@ -16,6 +16,7 @@ from mmengine.model import BaseModel
 from mmengine.utils import ProgressBar
 
 from mmsf.datasets.sources import Source, SourceFrame, find_sources
+from mmsf.engine.building import build
 from mmsf.engine.config import read_config, require_keys
 from mmsf.engine.weights import open_model
 from mmsf.errors import UserError
@@ -166,7 +167,8 @@ class LaneInferencer(BaseInferencer):
         return open_model(cfg, weights).to(device)
 
     def _init_pipeline(self, cfg: Config) -> Compose:
-        return Compose([TRANSFORMS.build(step) for step in cfg.test_dataloader.dataset.pipeline])
+        place = "test_dataloader.dataset.pipeline"
+        return Compose([build(TRANSFORMS, step, place) for step in cfg.test_dataloader.dataset.pipeline])
 
     def _init_visualizer(self, cfg: Config) -> None:
         """None: pictures are drawn by `mmsf.visualization`."""

@@ -15,10 +15,10 @@ from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost, float_step
 from mmsf.engine.float_outputs import FloatOutputs
-from mmsf.engine.loop_state import LoopState, state_of, take_up
-from mmsf.engine.processes import unwrapped
+from mmsf.engine.loop_state import LoopState, check_frames, state_of, take_up
+from mmsf.engine.processes import of_first, unwrapped
 from mmsf.engine.range_phase import RangePhase
-from mmsf.engine.storage import WHOLE_OR_ABSENT
+from mmsf.engine.storage import WHOLE_OR_ABSENT, file_hash
 from mmsf.engine.validation import validate
 from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError, make
@@ -65,7 +65,9 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         lanes: Stage -> image path -> lanes of the validation, as `LaneRecorder` keeps them.
         frame_scores: Stage -> ``columns``, ``frames`` (names) and ``scores`` (a row a frame) of the first metric with them.
         errors: 'before' and 'after' tuning -> head -> semantic error on the calibration frames.
-        seconds: Phase -> seconds.
+        seconds: Phase -> seconds, without those of phases inside it.
+        float_hash: Hash of the float checkpoint as it was read; None without one.
+        calibrated_on: Names of the calibration frames of the run that is resumed, if it is known.
         sees_lanes: Whether the float model finds a lane in any calibration frame. If not, the confidences alone are tuned.
     """
 
@@ -116,6 +118,9 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         self._begun: dict[str, float] = {}
         self.memory = TensorMemory(Path(runner.work_dir), memory_mb, torch.device("cpu"))
         self.frames: CalibrationFrames | None = None
+        checkpoint = runner.cfg.model.get("float_checkpoint")
+        self.float_hash = None if checkpoint is None else file_hash(checkpoint)
+        self.calibrated_on: list[str] | None = None
         self.sees_lanes = True
         self._count_frames_of_all_processes()
         runner.register_hook(LoopState(self), priority="NORMAL")
@@ -196,6 +201,7 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
                 f"{get_world_size()} processes cannot share batches of {self.batch_size} frames; set "
                 "train_dataloader.batch_size to a multiple"
             )
+        check_frames(self)
         self.check_decoding()
         self.evaluate("float")
         if not self.has_ranges:
@@ -279,7 +285,11 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         self.model.predicts_in_float = stage == "float"
         try:
             with self.timed(f"evaluation, {stage}"):
-                self.stages[stage], scores = validate(self.runner, self.lanes.setdefault(stage, {}))
+                lanes: dict[str, dict] = {}
+                floats = None if stage == "float" else self.lanes.get("float", {})
+                self.stages[stage], scores = validate(self.runner, lanes, floats)
+                # Metrics come together in the first process.
+                self.lanes[stage] = of_first(lambda: lanes)
         finally:
             self.model.predicts_in_float = False
         if scores is not None:
@@ -308,11 +318,13 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
 
     @contextmanager
     def timed(self, phase: str):
-        """Add the block's wall time to ``seconds``."""
+        """Add the block's wall time to ``seconds``; a phase around it does not count it too."""
         self._begun[phase] = time.perf_counter()
         yield
-        self.seconds[phase] = self.seconds_so_far()[phase]
-        del self._begun[phase]
+        took = time.perf_counter() - self._begun.pop(phase)
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + took
+        for outer in self._begun:
+            self._begun[outer] += took
 
     def seconds_so_far(self) -> dict[str, float]:
         """``seconds``, and what the phases that are under way have taken until now."""

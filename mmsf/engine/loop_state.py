@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 
-from mmsf.engine.storage import check_same_file, file_hash
 from mmsf.errors import UserError
 from mmsf.quantization import Bits
 from mmsf.sensitivity import NoiseScoreCurve
 
+# What decides the result, besides the frames and the seed, which is the stopped run's.
+_COMPARED = ("model", "train_cfg", "optim_wrapper", "param_scheduler")
+_HOOKS = {"SensitivityHook", "BestMomentHook"}
 # What a resumed run may have otherwise than the stopped one: where files are, what it takes, how long it goes on.
 FREE = {"model.float_checkpoint", "model.trust_checkpoint", "train_cfg.max_iters", "train_cfg.memory_mb"}
 
@@ -38,10 +41,10 @@ class LoopState(Hook):
 
 def state_of(loop) -> dict:
     """What a resumed `PTQLoop` needs besides weights and optimizer."""
-    path = loop.runner.cfg.model.get("float_checkpoint")
     return {
         "settings": _settings(loop.runner.cfg),
-        "float_checkpoint_hash": None if path is None else file_hash(path),
+        "float_checkpoint_hash": loop.float_hash,
+        "calibration": frame_names(loop),
         "has_ranges": loop.has_ranges,
         "bits": {name: bits.as_list() for name, bits in loop.model.quantized.bits.items()},
         "layer_scores": {} if loop.bit_planner is None else loop.bit_planner.scores,
@@ -70,9 +73,12 @@ def take_up(loop, state: dict) -> None:
                 f"the run in {loop.runner.work_dir} has {key} = {before.get(key, 'nothing')}, this one "
                 f"{now.get(key, 'nothing')}; resume with the same settings or give another work directory"
             )
-    path = loop.runner.cfg.model.get("float_checkpoint")
-    if path is not None and state["float_checkpoint_hash"] is not None:
-        check_same_file(path, state["float_checkpoint_hash"])
+    if state["float_checkpoint_hash"] not in (None, loop.float_hash):
+        raise UserError(
+            f"{loop.runner.cfg.model.get('float_checkpoint')} is not the float checkpoint this run started from; resume "
+            "with the same file or start anew"
+        )
+    loop.calibrated_on = state.get("calibration")
     loop.has_ranges = state["has_ranges"]
     if loop.bit_planner is not None:
         loop.model.quantized.set_bits({name: Bits.parse(bits) for name, bits in state["bits"].items()})
@@ -86,12 +92,46 @@ def take_up(loop, state: dict) -> None:
     loop.cost.pairs = [tuple(pair) for pair in state["cost"]]
 
 
+def frame_names(loop) -> list[str]:
+    """Names of a `PTQLoop`'s calibration frames, which do not say where its folder is."""
+    metas = [sample.metainfo for sample in loop.frames.samples[: len(loop.frames)]]
+    return [meta.get("relative_path") or Path(meta["img_path"]).name for meta in metas]
+
+
+def check_frames(loop) -> None:
+    """See that a resumed `PTQLoop` has the frames of the stopped run; lanes go by where frames lie now.
+
+    Raises:
+        UserError: It calibrates with other frames, or evaluates others.
+    """
+    refused = f"the run in {loop.runner.work_dir} %s other frames; resume with the same ones or give another work directory"
+    if loop.calibrated_on not in (None, frame_names(loop)):
+        raise UserError(refused % "was calibrated with")
+    if not loop.lanes or loop.runner.val_loop is None:
+        return
+    dataset = loop.runner.val_loop.dataloader.dataset
+    if not hasattr(dataset, "get_data_info"):  # another project's
+        return
+    now = sorted(dataset.get_data_info(index)["img_path"] for index in range(len(dataset)))
+    before = sorted(next(iter(loop.lanes.values())))
+    if [Path(path).name for path in before] != [Path(path).name for path in now]:
+        raise UserError(refused % "evaluated")
+    moved = dict(zip(before, now))
+    loop.lanes = {stage: {moved[path]: found for path, found in own.items()} for stage, own in loop.lanes.items()}
+
+
 def _settings(cfg: Config) -> dict[str, str]:
-    """Key of ``model`` and ``train_cfg``, such as 'model.quantizer.bits' -> its value as JSON."""
+    """Key of what decides the result, such as 'model.quantizer.bits' -> its value as JSON."""
 
     def flat(key: str, value: object) -> dict[str, str]:
         if isinstance(value, Mapping):
             return {k: v for name, part in value.items() for k, v in flat(f"{key}.{name}", part).items()}
         return {} if key in FREE else {key: json.dumps(value, default=str)}
 
-    return flat("model", cfg.model) | flat("train_cfg", cfg.train_cfg)
+    found = flat("train_dataloader.batch_size", cfg.train_dataloader.get("batch_size"))
+    for key in _COMPARED:
+        found |= flat(key, cfg.get(key))
+    for hook in cfg.get("custom_hooks") or ():
+        if (name := str(hook.get("type")).rpartition(".")[2]) in _HOOKS:
+            found |= flat(f"custom_hooks.{name}", hook)
+    return found

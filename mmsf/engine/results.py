@@ -93,7 +93,7 @@ def worst_frames(lanes: dict[str, dict], count: int) -> Iterator[Frame]:
         marks = {stage: damaged_points(seen["float"], seen[stage], rows) for stage in stages[1:]}
         if "labels" in lanes["float"][path]:
             seen["ground truth"] = lanes["float"][path]["labels"]
-        yield Frame(Path(path).name, image, seen, captions, marks)
+        yield Frame(lanes["float"][path]["name"], image, seen, captions, marks)
 
 
 def _caption(lanes: list, distortion: float) -> str:

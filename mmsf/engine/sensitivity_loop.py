@@ -13,6 +13,7 @@ from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.progress import with_progress
 from mmsf.errors import UserError
+from mmsf.evaluation.samples import frame_name
 from mmsf.lanes.lane import Lane
 from mmsf.quantization import Bits
 from mmsf.registry import LOOPS
@@ -31,6 +32,7 @@ class HeadForeground:
 
     Attributes:
         path: Of the image.
+        name: Of the image, below the data set.
         head: Name of the semantic head.
         map: Scores of its places.
         noise: Size of the noise in each channel, in the head's units.
@@ -40,6 +42,7 @@ class HeadForeground:
     """
 
     path: str
+    name: str
     head: str
     map: ForegroundMap
     noise: list[float]
@@ -180,6 +183,7 @@ class SensitivityLoop(PTQLoop):
                 self.foreground.append(
                     HeadForeground(
                         path=meta["img_path"],
+                        name=frame_name(meta),
                         head=name,
                         map=scores,
                         noise=sizes[name].flatten().tolist(),

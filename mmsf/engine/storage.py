@@ -63,13 +63,3 @@ def newest_checkpoint(work_dir: str | Path) -> Path | None:
         if isinstance(content, dict) and "ptq" in content:
             return path
     return None
-
-
-def check_same_file(path: str | Path, digest: str) -> None:
-    """Refuse a float checkpoint other than the one a run started from.
-
-    Raises:
-        UserError: The hash differs.
-    """
-    if file_hash(path) != digest:
-        raise UserError(f"{path} is not the float checkpoint this run started from; resume with the same file or start anew")

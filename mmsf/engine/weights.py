@@ -6,6 +6,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 
 from mmsf.engine.adapted import float_model
+from mmsf.engine.building import build
 from mmsf.engine.config import is_ptq, require_keys
 from mmsf.engine.quantized_file import is_exported, is_quantized, load_state, model_config
 from mmsf.errors import UserError
@@ -77,6 +78,6 @@ def load_weights(model: BaseModel, weights: str | Path) -> None:
 
 def open_model(cfg: Config, weights: str | Path) -> BaseModel:
     """A model with its weights, on the CPU, in eval mode; arguments and errors as for `weights_model`."""
-    model = MODELS.build(weights_model(cfg, weights))
+    model = build(MODELS, weights_model(cfg, weights), "model")
     load_weights(model, weights)
     return model.eval()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mmsf.quantization.folding import replace_everywhere
+
 
 class DecomposedAttention(nn.Module):
     """The same function as an ``nn.MultiheadAttention``, from four linear layers and two matrix products.
@@ -92,11 +94,13 @@ class DecomposedAttention(nn.Module):
 
 
 def decompose_attention(model: nn.Module) -> None:
-    """Replace every ``nn.MultiheadAttention`` inside ``model`` by its decomposed form, in place."""
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.MultiheadAttention):
-                setattr(parent, name, DecomposedAttention(child).train(child.training))
-        if isinstance(parent, nn.TransformerEncoder):
+    """Replace every ``nn.MultiheadAttention`` inside ``model`` by its decomposed form, in place.
+
+    A subclass with another ``forward`` stays: nothing is known of what it computes.
+    """
+    for module in list(model.modules()):
+        if isinstance(module, nn.MultiheadAttention) and type(module).forward is nn.MultiheadAttention.forward:
+            replace_everywhere(model, module, DecomposedAttention(module).train(module.training))
+        if isinstance(module, nn.TransformerEncoder):
             # Its fast path for padded inputs would leave the layers out.
-            parent.use_nested_tensor = False
+            module.use_nested_tensor = False

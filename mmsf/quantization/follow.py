@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -119,25 +120,35 @@ class _Watcher(TorchFunctionMode):
         for tensor in made:
             self.describe(self.number(tensor), origin, since)
         if key is not None and isinstance(out, Tensor):
-            self._add_call(key, operands, taken, out)
+            self._add_call(key, operands, taken, out, args)
         return out
 
     def describe(self, number: int, origin: frozenset[str], since: frozenset[str]) -> None:
         """Say from which layers a value comes, and through which calls."""
         self.origins[number], self.since[number] = origin, since
 
-    def _add_call(self, key: str, operands: list[Tensor], taken: list[int], out: Tensor) -> None:
+    def _add_call(self, key: str, operands: list[Tensor], taken: list[int], out: Tensor, args: tuple) -> None:
         call = self.followed.calls.setdefault(key, FollowedCall(0, [], [], reads=[]))
         # A module that is called again may join more tensors than before.
         call.operands = max(call.operands, len(operands))
         call.reads += [set() for _ in operands[len(call.reads) :]]
-        call.from_layers = [bool(self.origins.get(number)) for number in taken]
+        # Integers, such as places of the largest values, come from layers too, and are exact.
+        floats = [operand.is_floating_point() for operand in operands]
+        call.from_layers = [bool(self.origins.get(number)) and own for number, own in zip(taken, floats)]
         call.straight = [number in self.straight for number in taken]
         if ":matmul" in key and operands:
-            call.multiply_accumulates += out.numel() * operands[0].shape[-1]
+            call.multiply_accumulates += _products(args, operands, out)
         for numbers, number in zip(call.reads, taken):
             numbers.add(number)
         call.writes.add(self.number(out))
+
+
+def _products(args: tuple, operands: list[Tensor], out: Tensor) -> int:
+    """Multiply-accumulates of a matrix product; of an einsum, whose letters say what is contracted, the product of all."""
+    if args and isinstance(args[0], str) and "." not in args[0]:
+        terms = args[0].replace(" ", "").partition("->")[0].split(",")
+        return prod({letter: size for term, t in zip(terms, operands) for letter, size in zip(term, t.shape)}.values())
+    return out.numel() * operands[0].shape[-1]
 
 
 def _version(tensor: Tensor) -> int:

@@ -78,20 +78,23 @@ class _FakeQuantizeLearned(torch.autograd.Function):
 
     With ``y = s * (clamp(round(x / s) + z, qmin, qmax) - z)``, dy / ds is ``(y - x) / s`` inside the grid and ``y / s``
     outside; dy / dz is 0 inside and ``-s`` outside. Both are divided by sqrt(N * Qp). Nothing is kept but input and output.
+    A scale that a step has put below the smallest one acts as that, and a gradient that would push it further is dropped.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor, low: Tensor, high: Tensor, largest: int, zero_point: Tensor | None) -> Tensor:
         y = torch.empty_like(x)
+        ctx.save_for_backward(x, y, scale, low, high)
+        scale = scale.clamp(min=SMALLEST_SCALE)
         for some, out in _pieces(scale, x, y):
             _clamped(torch.div(some, scale, out=out).round_(), low, high).mul_(scale)
-        ctx.save_for_backward(x, y, scale, low, high)
         ctx.gradient_scale = _gradient_scale(x, scale, largest)
         return y
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        x, y, scale, low, high = ctx.saved_tensors
+        x, y, given, low, high = ctx.saved_tensors
+        scale = given.clamp(min=SMALLEST_SCALE)
         passed, slope = torch.empty_like(gradient), 0.0
         for some, out, before, after in _pieces(scale, gradient, passed, x, y):
             out.copy_(_inside(some, before, scale, low, high))
@@ -99,7 +102,9 @@ class _FakeQuantizeLearned(torch.autograd.Function):
         offset = None
         if ctx.needs_input_grad[5]:
             offset = (gradient - passed).sum_to_size(scale.shape) * -scale * ctx.gradient_scale
-        return passed, slope / scale * ctx.gradient_scale, None, None, None, offset
+        slope = slope / scale * ctx.gradient_scale
+        slope = slope.masked_fill((given <= SMALLEST_SCALE) & (slope > 0), 0.0)
+        return passed, slope, None, None, None, offset
 
 
 class _WithScaleGradient(torch.autograd.Function):
@@ -182,7 +187,7 @@ def fake_quantize_learned(
         largest: Largest integer of the grid (Qp of LSQ).
         zero_point: Shape of ``scale``, the one in ``low`` and ``high``; None where it is not learned.
     """
-    return _FakeQuantizeLearned.apply(x, scale.clamp(min=SMALLEST_SCALE), low, high, largest, zero_point)
+    return _FakeQuantizeLearned.apply(x, scale, low, high, largest, zero_point)
 
 
 @torch.no_grad()

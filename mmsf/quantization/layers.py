@@ -148,6 +148,22 @@ class QuantizedLayer(nn.Module):
         # A grouped transposed convolution has one scale for the channel of the same number in every group.
         return scale.repeat(len(self.layer.bias) // len(scale))
 
+    @torch.no_grad()
+    def make_room_for_bias(self) -> None:
+        """Raise scales of weights that are so small that an integer bias would not fit, as where a folded slope is nearly 0.
+
+        Such weights are next to nothing beside the bias, so coarser steps lose nothing. Of a channel whose weights are all 0
+        the scale is of no matter but for the bias, and becomes the one that fits it best.
+        """
+        if not self.integer_bias:
+            return
+        quantizer = self.weight_quantizer
+        # Tuning may still double them.
+        least = 2 / BIAS_LIMITS[1] * self.layer.bias.abs() / self.input_quantizer.scale
+        least = least.view(-1, len(quantizer.scale)).amax(0)
+        silent = (self.layer.weight.movedim(quantizer.settings.channel_axis, 0).flatten(1) == 0).all(1) & (least > 0)
+        quantizer.scale.copy_(torch.where(silent, least, torch.maximum(quantizer.scale, least)))
+
     def quantized_bias(self) -> Tensor | None:
         """The bias, on its grid where the backend keeps it as an integer; shape of ``bias``."""
         exact = self.integer_bias and all(

@@ -14,7 +14,7 @@ from mmsf.quantization.attention import decompose_attention
 from mmsf.quantization.channel_bits import ChannelBitsQuantizer
 from mmsf.quantization.dither import DitheredQuantizer
 from mmsf.quantization.folding import fold_batch_norms, replace_everywhere
-from mmsf.quantization.follow import Followed, FollowedCall, follow
+from mmsf.quantization.follow import Followed, FollowedCall, follow, layers_of
 from mmsf.quantization.functions import ModuleStack, QuantizedCall, QuantizedFunctions
 from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.quantization.layers import QuantizedLayer, input_channels, output_channel_axis
@@ -134,7 +134,8 @@ class QuantizedNetwork(nn.Module):
 
     def _report_the_rest(self, followed: Followed) -> None:
         swapped = {name for name, m in self.network.named_modules() if isinstance(m, QuantizedLayer)}
-        self.network.requires_grad_(True)
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
         for name in sorted(followed.idle):
             self.left_float[name] = "never runs in a prediction"
             self.network.get_submodule(name).requires_grad_(False)
@@ -148,7 +149,8 @@ class QuantizedNetwork(nn.Module):
         # Also of calls that are not quantized: they must not count for the module around.
         owners = {name.rpartition(":")[0] for name in followed.calls}
         named = {self.network.get_submodule(owner): owner for owner in owners}
-        opaque = {m for m in self.network.modules() if isinstance(m, QuantizedLayer)}
+        # As `follow` saw them: what is inside a layer, one left in float too, does not count for the module around.
+        opaque = {m for m in self.network.modules() if isinstance(m, QuantizedLayer)} | set(layers_of(self.network).values())
         stack = ModuleStack(named, opaque)
         stack.attach()
         quantizers = dict(zip(self.call_names, self.calls))
@@ -322,6 +324,8 @@ class QuantizedNetwork(nn.Module):
             if histograms[name].empty:
                 raise UserError(f"the activation at {name!r} is empty in every calibration frame; give frames that reach it")
             activation_range.set_activation_range(quantizer, histograms[name])
+        for _, layer in self.layer_quantizers():
+            layer.make_room_for_bias()
 
     def settle(self) -> None:
         """Set learned scales and zero points to the values they act with, see `Quantizer.settle`."""

@@ -40,6 +40,7 @@ _FRACTION_BITS = 4  # OpenCV draws at sixteenths of a pixel.
 _FARTHEST = 1e5  # Pixels; keeps a wild point inside OpenCV's 32-bit coordinates.
 _GAP = 8
 _STRIP_HEIGHT = 44
+_LONGEST = 200  # bytes of a file's name
 _NUMBERED = re.compile(r"\d{2,}_.*\.jpg")
 
 
@@ -199,6 +200,8 @@ def write_overlays(folder: str | Path, frames: Iterable[Frame], **layout: int | 
     written = []
     for number, frame in enumerate(frames):
         name = "_".join(Path(frame.title).with_suffix("").parts).strip("_/")
+        # Long paths make names that no file may have.
+        name = name.encode("utf-8", "replace")[-_LONGEST:].decode("utf-8", "ignore")
         path = Path(folder) / f"{number:02d}_{name}.jpg"
         write_image(path, side_by_side(frame.image, frame.lanes, frame.captions, marks=frame.marks, **layout))
         written.append((frame.title, path))

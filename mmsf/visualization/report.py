@@ -85,7 +85,7 @@ def write_report(
         + "\n</main>\n</body>\n</html>\n"
     )
     with whole_or_absent(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="replace")  # a file may have any name
 
 
 def _subtitle(summary: Mapping[str, Any]) -> str:

@@ -20,7 +20,8 @@ def main_metrics(summary: Mapping[str, Any], limit: int = 6) -> list[str]:
     """
     keys = all_metrics(summary)
     names = {key: key.rsplit("/", 1)[-1].lower() for key in keys}
-    main = sorted((key for key in keys if names[key] in _MAIN), key=lambda key: _MAIN.index(names[key]))
+    # What is over all frames comes before what is of a category, such as "CULane/night/F1".
+    main = sorted((key for key in keys if names[key] in _MAIN), key=lambda key: (key.count("/"), _MAIN.index(names[key])))
     return (main or keys)[:limit]
 
 

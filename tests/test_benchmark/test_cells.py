@@ -82,6 +82,7 @@ def test_an_unfinished_run_goes_on_with_what_it_has(tmp_path, processes):
         ("Traceback (most recent call last):\n  ...\nValueError: too odd\n\n", 1, "ValueError: too odd"),
         ("iteration 3\n", -signal.SIGKILL, "killed by SIGKILL"),
         ("", 3, "exit status 3"),
+        ("error: no data\n=====\nworker 0 failed\n=====\n", 1, "no data"),
         ("all done\n", 0, "it ended without summary.json and frames.json; does its config evaluate?"),
     ],
 )

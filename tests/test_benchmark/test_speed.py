@@ -69,6 +69,20 @@ def test_no_rounds_are_refused_at_once(what, rounds, command):
     assert (status, errors) == (2, "error: --threads and --rounds must be at least 1\n")
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (("speed", "--detectors", "lstr"), "detectors"),
+        (("speed", "--cfg-options", "a=1"), "cfg-options"),
+        (("deploy", "configs/benchmark/table1_tiny.py", "--calibration-root", "x"), "calibration-root"),
+        (("deploy", "configs/benchmark/table1_tiny.py", "--seeds", "0"), "seeds"),
+    ],
+)
+def test_an_option_that_is_not_read_is_refused(given, name, command):
+    status, _, errors = command("benchmark", *given)
+    assert (status, errors) == (2, f"error: {given[0]} does not read --{name}\n")
+
+
 def test_only_what_both_tables_have_is_compared():
     without = copy.deepcopy(TABLE)
     del without["detectors"]["lstr"]["memory"]
@@ -84,6 +98,9 @@ def test_a_comparison_says_so_and_answers(tmp_path):
     assert said[1:] == ["no ratio is more than 20 % worse than in the stored table"]
     with pytest.raises(UserError, match="cannot be read"):
         read_speed(tmp_path / "other.json")
+    stored.write_text('{"cells": []}')
+    with pytest.raises(UserError, match="is no table of"):
+        read_speed(stored)
 
 
 def test_the_table_shows_every_part():

@@ -225,6 +225,15 @@ def test_a_calibration_image_counts_once_however_often_it_is_given(tusimple, fol
     assert len(CalibrationDataset([clips, clips])) == len(CalibrationDataset([clips]))
 
 
+def test_plain_folders_give_frames_to_calibrate_with_or_to_leave_out(folders):
+    whole, part = (dict(type="mmsf.ImageFolderDataset", data_root=str(root)) for root in (folders, folders / "a"))
+    everything, kept = CalibrationDataset([whole]), CalibrationDataset([whole], exclude=[part])
+    left_out = {everything.get_data_info(i)["img_path"] for i in range(len(everything))} - {
+        kept.get_data_info(i)["img_path"] for i in range(len(kept))
+    }
+    assert left_out == {str(path) for path in (folders / "a").rglob("*.*") if path.suffix != ".txt"}
+
+
 def test_evaluation_frames_never_calibrate(tusimple):
     evaluation = dict(type="TuSimpleDataset", data_root=str(tusimple), frames=(3, None))
     dataset = CalibrationDataset(calibration_root=str(tusimple / "clips"), exclude=[evaluation])

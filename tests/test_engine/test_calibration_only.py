@@ -56,6 +56,38 @@ def test_the_quantized_model_is_the_calibrated_one_and_nothing_was_tuned(ended):
     assert len(list((folder / "overlays").iterdir())) == 2
 
 
+def test_a_run_without_any_label_tells_how_the_lanes_agree(command, roads, tmp_path):
+    for part in ("train", "test"):
+        for path in (roads / part).rglob("*.jpg"):
+            (tmp_path / part / path.stem).mkdir(parents=True, exist_ok=True)
+            (tmp_path / part / path.stem / "20.jpg").write_bytes(path.read_bytes())
+    (tmp_path / "unlabelled.py").write_text(
+        f"""\
+_base_ = {str(FLOAT_CONFIG)!r}
+folder = dict(_delete_=True, type="mmsf.ImageFolderDataset", pipeline=_base_.val_dataloader.dataset.pipeline)
+val_dataloader = test_dataloader = dict(dataset=dict(**folder, data_root={str(tmp_path / "test")!r}))
+val_evaluator = test_evaluator = dict(_delete_=True, type="mmsf.LaneAgreement")
+calibration_dataloader = dict(
+    dataset=dict(
+        datasets=[],
+        calibration_root={str(tmp_path / "train")!r},
+        exclude=[dict(type="mmsf.ImageFolderDataset", data_root={str(tmp_path / "test")!r})],
+    )
+)
+"""
+    )
+    options = ("--preset", "omse", "--bits", "w8a8", "--checkpoint", CHECKPOINT, "--work-dir", tmp_path / "work")
+    status, _, errors = command("ptq", tmp_path / "unlabelled.py", *options)
+    assert status == 0, errors
+    summary = json.loads((tmp_path / "work" / "summary.json").read_text())
+    assert summary["float"]["agreement/F1"] == 1
+    assert 0 < summary["quantized"]["agreement/F1"] == pytest.approx(summary["agreement"]["f1"])
+    assert summary["quantized"]["agreement/mean_distortion"] > 0
+    # Pictures go by the part of the path that tells frames apart.
+    overlays = [path.stem.partition("_")[2] for path in (tmp_path / "work" / "overlays").iterdir()]
+    assert len(set(overlays)) == len(overlays) > 1
+
+
 def test_only_bits_by_channel_are_said_not_to_be_deployable(ended):
     preset, folder = ended
     summary = json.loads((folder / "summary.json").read_text())

@@ -1,6 +1,7 @@
 """Files of weights that are damaged, or made to do harm: one line, and nothing in them runs."""
 
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_a_pickle_that_runs_code_is_refused_unless_the_flag_trusts_it(hostile, d
 def test_no_command_runs_what_is_in_a_file(tool, arguments, command, hostile, done, roads, tmp_path):
     (tmp_path / "work").mkdir()
     # What a training resumes from.
-    (tmp_path / "work" / "last_checkpoint").write_text(str(hostile))
+    (tmp_path / "work" / "last_checkpoint").write_text(shutil.copy(hostile, tmp_path / "work"))
     given = [str(a).replace("FILE", str(hostile)).replace("WORK", str(tmp_path / "work")) for a in arguments]
     if tool != "convert_checkpoint":
         given += ["--data-root", roads / "test"]

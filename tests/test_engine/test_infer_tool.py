@@ -1,6 +1,7 @@
 """`tools/infer.py`: lanes of images, folders and videos as files."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,23 @@ def decoded(path: Path) -> list[np.ndarray]:
     while (read := capture.read())[0]:
         images.append(read[1])
     return images
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("model = dict(num_queriess=7)", "the config's model cannot be built: TypeError: .*num_queriess"),
+        (
+            "test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImagee')]))",
+            "the config's test_dataloader.dataset.pipeline cannot be built: KeyError: .*LoadImagee",
+        ),
+    ],
+)
+def test_a_config_that_cannot_be_built_is_one_line(line, told, command, roads, tmp_path):
+    (tmp_path / "wrong.py").write_text(f"_base_ = {str(FLOAT_CONFIG)!r}\n{line}\n")
+    status, _, errors = command("infer", tmp_path / "wrong.py", CHECKPOINT, roads / "test", "--out", tmp_path / "lanes")
+    assert status == 2
+    assert re.fullmatch(f"error: {told}.*\n", errors), errors
 
 
 @pytest.mark.parametrize("kind", ["float", "quantized"])

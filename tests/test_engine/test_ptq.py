@@ -1,6 +1,8 @@
 """`tools/ptq.py` from end to end, in processes of its own."""
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +143,47 @@ def test_resuming_with_another_float_checkpoint_is_refused(roads, finished, tmp_
     result = run_tool(roads, tmp_path / "run", "--resume", checkpoint=tmp_path / "other.pth")
     assert result.returncode == 2
     assert "not the float checkpoint this run started from" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--cfg-options", "optim_wrapper.optimizer.lr=0.5"), "has optim_wrapper.optimizer.lr = 0.0002, this one 0.5"),
+        (("--cfg-options", "custom_hooks.0.interval=4"), "has custom_hooks.SensitivityHook.interval = 3, this one 4"),
+        (("--cfg-options", "train_dataloader.batch_size=5"), "has train_dataloader.batch_size = 4, this one 5"),
+        (("--calibration-root", "OTHER"), "was calibrated with other frames"),
+        (("--data-root", "OTHER"), "evaluated other frames"),
+    ],
+)
+def test_resuming_with_what_would_mix_two_runs_is_refused(given, told, command, roads, finished, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "ranges.pth").write_bytes((finished / "ranges.pth").read_bytes())
+    own = arguments(roads, tmp_path / "work", "--resume")
+    if given[0] == "--cfg-options":
+        own += given[1:]
+    else:
+        shutil.copytree(roads / "test", tmp_path / "other")
+        for path in (*tmp_path.glob("other/**/*.jpg"), *tmp_path.glob("other/**/*.lines.txt")):
+            path.rename(path.with_name(f"1{path.name}"))
+        for path in tmp_path.glob("other/list/*.txt"):
+            path.write_text("".join(re.sub(r"(\d+\.jpg)", r"1\1", line) for line in path.open()))
+        own[own.index(given[0]) + 1] = str(tmp_path / "other")
+    status, _, errors = command("ptq", *own)
+    (line,) = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert (status, told in line) == (2, True), line
+    assert not (tmp_path / "work" / "summary.json").exists()
+
+
+def test_a_run_is_resumed_with_its_data_in_another_place(roads, finished, tmp_path):
+    script = Path(__file__).with_name("killed_ptq.py")
+    given = arguments(roads, tmp_path / "work")
+    subprocess.run([sys.executable, str(script), "evaluation", *given], cwd=ROOT, capture_output=True)
+    (tmp_path / "moved").symlink_to(roads)
+    resumed = run_tool(tmp_path / "moved", tmp_path / "work", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("frames.json", "sensitivity.json"):
+        assert read(tmp_path / "work", name) == read(finished, name)
+    assert read(tmp_path / "work", "summary.json")["agreement"] == read(finished, "summary.json")["agreement"]
 
 
 def test_resuming_with_other_bits_is_refused(roads, finished, tmp_path):

@@ -44,6 +44,8 @@ def detector(tmp_path_factory) -> tuple[Path, Path]:
         options[f"{loader}.dataset.pipeline.0.scale"] = small_condlane.INPUT_SIZE[::-1]
         options |= {f"{loader}.batch_size": BATCH, f"{loader}.num_workers": 0, f"{loader}.persistent_workers": False}
     cfg.merge_from_dict(options | {"input_size": small_condlane.INPUT_SIZE})
+    # Another process loads: chance of the losses is drawn in this one, that of the frames there.
+    cfg.train_dataloader.num_workers = 1
     assert {"RandomAffine", "PhotometricJitter"} <= {step.type for step in cfg.train_dataloader.dataset.pipeline}
     cfg.dump(folder / "small.py")
     torch.save({"state_dict": small_condlane.small().state_dict()}, folder / "small.pth")

@@ -3,9 +3,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.hooks import CheckpointHook
-from test_engine.tuned import assert_resumes_exactly
+from test_engine.tuned import Stopped, assert_resumes_exactly, tuned
 
 from mmsf.engine import PTQLoop, SensitivityHook
+from mmsf.engine.storage import file_hash
 from mmsf.errors import UserError
 
 HOOKS = [
@@ -22,6 +23,29 @@ def test_a_stopped_run_with_all_further_hooks_resumes_exactly(roads, tmp_path):
     for entry in history[0]:
         assert sum(entry["weights"].values()) == pytest.approx(2.0)
         assert entry["selected"] == [name for name, weight in entry["weights"].items() if weight >= 1]
+
+
+def test_the_float_checkpoint_is_read_once_and_may_go_away_while_a_run_goes_on(roads, tmp_path):
+    weights = tmp_path / "stopped" / "float.pth"
+    hooks = [dict(type="mmsf.RemoveAfter", iterations=1, file=str(weights)), dict(type="mmsf.StopAfter", iterations=3)]
+    with pytest.raises(Stopped):
+        tuned(roads, tmp_path / "stopped", *hooks)
+    assert not weights.exists()
+    torch.save({"state_dict": {}}, weights)
+    digest = torch.load(tmp_path / "stopped" / "iter_3.pth")["ptq"]["float_checkpoint_hash"]
+    assert digest == torch.load(tmp_path / "stopped" / "ranges.pth")["ptq"]["float_checkpoint_hash"] != file_hash(weights)
+
+
+def test_a_phase_inside_another_is_counted_once(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr("mmsf.engine.loop.time.perf_counter", lambda: next(clock))
+    loop = SimpleNamespace(seconds={"curves": 5.0}, _begun={})
+    with PTQLoop.timed(loop, "tuning"):  # at 0
+        with PTQLoop.timed(loop, "curves"):  # from 1 to 2
+            pass
+        with PTQLoop.timed(loop, "curves"):  # from 3 to 4
+            pass
+    assert loop.seconds == {"curves": 7.0, "tuning": 3.0}
 
 
 @pytest.mark.parametrize(("iterations", "interval", "wanted"), [(800, 1000, 100), (5000, 1000, 500), (400, 20, 20)])

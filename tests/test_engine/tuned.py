@@ -34,6 +34,18 @@ class StopAfter(Hook):
             raise Stopped
 
 
+@HOOKS.register_module()
+class RemoveAfter(Hook):
+    """Removes a file after an iteration."""
+
+    def __init__(self, iterations: int, file: str) -> None:
+        self.iterations, self.file = iterations, Path(file)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        if batch_idx + 1 == self.iterations:
+            self.file.unlink()
+
+
 def tuned(
     roads: Path, work_dir: Path, *hooks: dict, rate: float = 1e-3, selection: str = "top-k", resume: bool = False, **options
 ) -> Runner:

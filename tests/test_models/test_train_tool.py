@@ -46,6 +46,17 @@ def test_training_writes_a_checkpoint_that_loads_and_resumes_where_it_ended(data
     assert second.returncode == 0, second.stderr[-2000:]
     assert "resumed epoch: 0, iter: 2" in second.stdout + second.stderr
     assert (work / "iter_3.pth").is_file()
+    # `last_checkpoint` holds a path, here of the folder's old place.
+    work.rename(tmp_path / "moved")
+    common[1] = tmp_path / "moved"
+    (tmp_path / "moved" / "iter_3.pth").rename(tmp_path / "iter_3.pth")
+    refused = run_tool(config, "--resume", *common, "train_cfg.max_iters=4")
+    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
+    assert f"error: {tmp_path / 'moved' / 'last_checkpoint'} names iter_3.pth, which is not there" in refused.stderr
+    (tmp_path / "iter_3.pth").rename(tmp_path / "moved" / "iter_3.pth")
+    third = run_tool(config, "--resume", *common, "train_cfg.max_iters=4")
+    assert third.returncode == 0, third.stderr[-2000:]
+    assert "resumed epoch: 0, iter: 3" in third.stdout + third.stderr
 
 
 def test_a_missing_config_is_one_clear_line() -> None:

@@ -51,6 +51,21 @@ def test_both_operands_of_a_product_are_quantized(product):
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_an_einsum_counts_what_its_letters_say():
+    class Masks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features, self.kernels = nn.Conv2d(3, 16, 1), nn.Linear(50, 16)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.einsum("bchw,bnc -> bnhw", self.features(x), self.kernels(x[:, 0, :6]))
+
+    x = torch.randn(2, 3, 20, 50)
+    quantized = QuantizedNetwork(Masks().eval(), lambda m: m(x), QuantizationSettings("w8a8"))
+    assert quantized.multiply_accumulates[":matmul0"] == 2 * 6 * 20 * 50 * 16
+
+
 def test_operands_of_sums_and_concatenations_may_be_given_by_keyword():
     class Joined(nn.Module):
         def __init__(self) -> None:

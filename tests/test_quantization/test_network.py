@@ -343,6 +343,50 @@ def test_scaled_dot_product_attention_is_met_as_two_products():
         torch.testing.assert_close(quantized.network(x), network(x), atol=0.05, rtol=0)
 
 
+@torch.no_grad()
+def test_attention_in_several_places_is_taken_apart_once_and_a_subclass_of_its_own_stays():
+    class Doubled(nn.MultiheadAttention):
+        def forward(self, query, key, value, **rest):
+            out, weights = super().forward(2 * query, key, value)
+            return out + query, weights
+
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.twice = nn.ModuleList([nn.MultiheadAttention(8, 2, batch_first=True)] * 2)
+            self.own, self.out = Doubled(8, 2, batch_first=True), nn.Linear(8, 4)
+
+        def forward(self, x):
+            for attention in (*self.twice, self.own):
+                x = attention(x, x, x)[0]
+            return self.out(x)
+
+    torch.manual_seed(0)
+    network, x = Attending().eval(), torch.randn(2, 5, 8)
+    quantized = QuantizedNetwork(network, lambda m: m(x), QuantizationSettings("w8a8"))
+    assert quantized.network.twice[0] is quantized.network.twice[1]
+    assert "twice.0.q_proj" in dict(quantized.layer_quantizers())
+    assert {name.partition(".")[0] for name in quantized.left_float} == {"own"}
+    with quantized.switched_off(), quantized.running():
+        torch.testing.assert_close(quantized.network(x), network(x))
+
+
+def test_parameters_that_are_integers_stay_as_they_are():
+    class Picking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(8, 4)
+            self.index = nn.Parameter(torch.tensor([2, 0]), requires_grad=False)
+
+        def forward(self, x):
+            return self.linear(x)[:, self.index]
+
+    network, x = Picking().eval(), torch.randn(3, 8)
+    quantized = QuantizedNetwork(network, lambda m: m(x), QuantizationSettings("w8a8"))
+    assert quantized.network.linear.layer.weight.requires_grad
+    assert torch.equal(quantized.network.index, network.index)
+
+
 def test_a_module_of_another_package_takes_part_by_forward_with_weight():
     class Scaled(nn.Module):
         def __init__(self):

@@ -87,6 +87,25 @@ def test_onnxruntimes_biases_are_multiples_of_the_integer_products_step() -> Non
         assert (layer.quantized_bias() - layer.bias).abs().max() <= 0.51 * layer.bias_scale().max()
 
 
+@pytest.mark.parametrize("slope", [0.0, 1e-8, 1e-6])
+@torch.no_grad()
+def test_a_bias_beside_weights_that_are_next_to_nothing_still_fits_its_integer(slope) -> None:
+    torch.manual_seed(0)
+    for up in (nn.Conv2d(3, 4, 3, bias=False), nn.ConvTranspose2d(3, 4, 3, bias=False)):
+        network = nn.Sequential(up, nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+        network[1].weight[0], network[1].bias[0] = slope, 0.3
+        settings = QuantizationSettings("w8a8", profile="onnxruntime")
+        quantized = QuantizedNetwork(network, lambda m: m(toy_images()), settings)
+        with quantized.observing() as histograms, quantized.running():
+            quantized.network(toy_images())
+        quantized.set_ranges(histograms, MinMaxRange(), MinMaxRange())
+        with quantized.running():
+            got = quantized.network(toy_images())
+        assert quantized.network[0].quantized_bias()[0] == pytest.approx(0.3, rel=1e-6)
+        want = network(toy_images())
+        assert (got - want).norm() < 0.03 * want.norm()
+
+
 def test_other_profiles_leave_biases_as_they_are() -> None:
     for profile in ("academic", "openvino", "tensorrt"):
         assert all(layer.quantized_bias() is layer.bias for _, layer in made(profile).layer_quantizers())
@@ -218,6 +237,66 @@ def test_a_sum_that_stays_in_float_does_not_count_for_the_module_around():
         quantized.network(toy_images())
     ((one, other),) = sums
     assert one.shape == other.shape == (*one.shape[:1], 8, *one.shape[2:])
+
+
+class Summing(nn.Module):
+    """Pointwise, of another package: adds inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(8, 8)), nn.Parameter(torch.randn(8))
+
+    def forward_with_weight(self, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+        places = torch.arange(3)[:, None] + torch.arange(5)
+        return torch.einsum("oc,bchw->bohw", weight, x) + bias.view(-1, 1, 1) + 0 * places.sum()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_with_weight(self.weight, self.bias, x)
+
+
+@pytest.mark.parametrize("overrides", [{}, {"1": "float"}])
+@torch.no_grad()
+def test_what_a_layer_of_another_package_adds_inside_does_not_count_for_the_module_around(overrides):
+    class Around(nn.Sequential):
+        def forward(self, images: Tensor) -> dict[str, Tensor]:
+            x = self[0](images)
+            return {"out": self[3](self[2](self[1](x)) + x)}
+
+    torch.manual_seed(0)
+    network = Around(nn.Conv2d(3, 8, 3), Summing(), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)).eval()
+    settings = QuantizationSettings("w8a8", profile="onnxruntime", overrides=overrides)
+    quantized = QuantizedNetwork(network, lambda m: m(toy_images()), settings)
+    assert quantized.call_names == [":add0"]
+    sums: list[list[Tensor]] = []
+    quantized.calls[0].register_forward_hook(lambda module, args, _: sums.append(args[0]))
+    with quantized.observing(), quantized.running():
+        quantized.network(toy_images())
+    first = network[0](toy_images())
+    ((one, other),) = sums
+    torch.testing.assert_close(one, network[2](network[1](first)))
+    torch.testing.assert_close(other, first)
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+@torch.no_grad()
+def test_integers_that_come_from_layers_are_added_exactly(profile):
+    class Picking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores, self.out = nn.Linear(8, 16), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.scores(x)
+            best = y.argmax(-1)
+            begin = (best // 4) * 4 + best % 2
+            return self.out(y.gather(-1, (begin - best % 2)[..., None] + torch.arange(4)))
+
+    torch.manual_seed(0)
+    network, x = Picking().eval(), torch.randn(2, 5, 8)
+    quantized = QuantizedNetwork(network, lambda m: m(x), QuantizationSettings("w8a8", profile=profile))
+    assert quantized.call_names == []
+    with quantized.switched_off(), quantized.running():
+        torch.testing.assert_close(quantized.network(x), network(x))
 
 
 class Block(nn.Module):

@@ -169,6 +169,24 @@ def test_a_learned_scale_may_be_tiny():
     assert (quantizer(x) - x).abs().max() <= 1.01 * quantizer.scale
 
 
+@pytest.mark.parametrize("rate", [2e-4, 4e-4])
+def test_a_learned_scale_that_a_step_has_put_below_zero_comes_back(rate):
+    torch.manual_seed(0)
+    x, weight = torch.randn(8, 30, 60).mul(0.01).relu(), torch.randn(60, 16)
+    quantizer = Quantizer(QuantizerSettings(8, symmetric=False, learn_scale=True))
+    quantizer.set_range(x.min(), x.max())
+    assert quantizer.scale < rate
+    optimizer, below = torch.optim.Adam([quantizer.scale], lr=rate), False
+    for _ in range(150):
+        optimizer.zero_grad()
+        ((quantizer(x) - x) @ weight).square().sum(-1).mean().backward()
+        optimizer.step()
+        below |= quantizer.scale.item() < 0
+    assert below
+    quantizer.settle()
+    assert ((quantizer(x) - x) @ weight).square().mean() < 0.1 * (x @ weight).square().mean()
+
+
 def test_parameters_have_their_shape_and_the_files_keys_whether_learned_or_not():
     plain, learned = Quantizer(QuantizerSettings(4, symmetric=False)), learned_offset(1.0, 0.0)
     assert {n: v.shape for n, v in plain.state_dict().items()} == {n: v.shape for n, v in learned.state_dict().items()}

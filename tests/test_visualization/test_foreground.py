@@ -36,6 +36,13 @@ def test_a_last_block_that_is_not_full_keeps_the_others_in_place():
     assert bottom == 180 * 4 / 3
 
 
+def test_a_title_may_hold_any_signs():
+    scores = np.ones((2, 3))
+    figure = foreground_figure(road(), scores, scores, "head in a$b_{c$.jpg", (2, 3))
+    figure.canvas.draw()
+    assert figure.axes[0].get_title(loc="left") == "head in a$b_{c$.jpg"
+
+
 def test_of_several_maps_a_cell_shows_the_largest_score():
     scores = np.zeros((3, 2, 2))
     scores[0, 0, 0], scores[2, 0, 0], scores[1, 1, 1] = 1.0, 5.0, 5.0

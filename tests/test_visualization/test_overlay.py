@@ -103,6 +103,13 @@ def test_overlays_are_written_in_the_order_given(tmp_path):
     assert cv2.imread(str(written[0][1])).shape[1] == 320
 
 
+def test_any_name_of_a_frame_is_a_name_of_a_file(tmp_path):
+    titles = ["x" * 300, "deep/" * 80 + "20.jpg", "\u00e4" * 200, "bad\udce9name.jpg"]
+    written = write_overlays(tmp_path, [Frame(title, road(), {"float": []}) for title in titles])
+    assert [title for title, _ in written] == titles
+    assert all(path.is_file() for _, path in written)
+
+
 def test_overlays_of_an_earlier_run_go_and_other_files_stay(tmp_path):
     for name in ("00_old.jpg", "07_clip.jpg", "123_clip.jpg", "0_mine.jpg", "00_mine.png", "mine.jpg"):
         (tmp_path / name).write_text(name)

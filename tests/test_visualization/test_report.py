@@ -69,6 +69,12 @@ def test_the_page_is_well_formed_and_its_identifiers_are_unique(tmp_path, overla
     assert page.tags.count("img") == 1
 
 
+def test_a_frame_may_have_a_name_that_is_no_text(tmp_path):
+    overlays = write_overlays(tmp_path / "overlays", [Frame("bad\udce9name.jpg", road(), {"float": [straight(100)]})])
+    write_report(tmp_path / "report.html", SUMMARY, SENSITIVITY, overlays)
+    assert any("bad?name.jpg" in text for text in parse(tmp_path / "report.html").text)
+
+
 def test_the_page_needs_nothing_but_itself(tmp_path, overlays):
     write_report(tmp_path / "report.html", SUMMARY, SENSITIVITY, overlays)
     page = parse(tmp_path / "report.html")

@@ -9,6 +9,17 @@ def test_f1_comes_first_and_side_figures_stay_out():
     assert main_metrics(SUMMARY) == ["TuSimple/F1", "TuSimple/accuracy", "TuSimple/FP", "TuSimple/FN"]
 
 
+def test_figures_over_all_frames_come_before_those_of_a_category():
+    own = ("fn", "night/F1", "night/fp", "precision", "F1", "recall", "cross/fp", "tp")
+    keys = ["F1", "precision", "recall", "fn", "night/F1"]
+    assert main_metrics({"float": {f"CULane/{key}": 1 for key in own}}, limit=5) == [f"CULane/{key}" for key in keys]
+
+
+def test_counts_are_whole_numbers_and_measures_have_four_places():
+    table = results_table({"float": {"CULane/F1": 1.0, "CULane/fp": 0, "CULane/fn": 75123}})
+    assert table.splitlines()[2].split() == ["float", "1.0000", "0", "75,123"]
+
+
 def test_metrics_of_no_known_name_are_shown_as_they_are():
     assert main_metrics({"float": {"IoU/road": 0.9}, "quantized": {"IoU/road": 0.8, "IoU/lane": 0.7}}) == [
         "IoU/road",
