@@ -38,7 +38,7 @@ class ImageFolderDataset(LaneDataset):
         self.roots = [data_root] if isinstance(data_root, str) else [str(root) for root in data_root]
         if not self.roots:
             raise UserError("no image folder was given; give at least one")
-        options["labelled"] = False  # what `CalibrationDataset` says too
+        options["labelled"] = False  # `CalibrationDataset` gives it too
         super().__init__(data_root=", ".join(self.roots), pipeline=pipeline, corrupt=corrupt, **options)
 
     def find_frames(self) -> list[dict]:

@@ -16,6 +16,11 @@ from mmsf.engine.order import EndlessOrder
 from mmsf.errors import UserError
 
 
+def seed_of(*numbers: int) -> int:
+    """A seed from what it depends on alone, such as a run's seed and a position; all are at least 0."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
 class EndlessFrames(Dataset):
     """A data set in an endless order; all chance of its pipeline is drawn anew for each position.
 
@@ -29,7 +34,7 @@ class EndlessFrames(Dataset):
         self._order = EndlessOrder(len(dataset), seed)
 
     def __getitem__(self, position: int) -> dict:
-        state = int(np.random.SeedSequence((self.seed, position)).generate_state(1)[0])
+        state = seed_of(self.seed, position)
         random.seed(state)
         np.random.seed(state)  # noqa: NPY002  pipelines of others draw from it
         torch.manual_seed(state)

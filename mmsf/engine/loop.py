@@ -15,7 +15,7 @@ from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost, float_step
 from mmsf.engine.float_outputs import FloatOutputs
-from mmsf.engine.loop_state import LoopState, check_frames, state_of, take_up
+from mmsf.engine.loop_state import LoopState, check_evaluated, check_frames, state_of, take_up
 from mmsf.engine.processes import of_first, unwrapped
 from mmsf.engine.range_phase import RangePhase
 from mmsf.engine.storage import WHOLE_OR_ABSENT, file_hash
@@ -289,7 +289,9 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
                 floats = None if stage == "float" else self.lanes.get("float", {})
                 self.stages[stage], scores = validate(self.runner, lanes, floats)
                 # Metrics come together in the first process.
-                self.lanes[stage] = of_first(lambda: lanes)
+                lanes = of_first(lambda: lanes)
+                check_evaluated(self, lanes)
+                self.lanes[stage] = lanes
         finally:
             self.model.predicts_in_float = False
         if scores is not None:

@@ -8,11 +8,13 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 
+from mmsf.datasets.base import LaneDataset
 from mmsf.errors import UserError
+from mmsf.evaluation.samples import frame_name
 from mmsf.quantization import Bits
 from mmsf.sensitivity import NoiseScoreCurve
 
-# What decides the result, besides the frames and the seed, which is the stopped run's.
+# What decides the result, besides the frames and the seed, which is the stopped run's: parts of the config, and hooks.
 _COMPARED = ("model", "train_cfg", "optim_wrapper", "param_scheduler")
 _HOOKS = {"SensitivityHook", "BestMomentHook"}
 # What a resumed run may have otherwise than the stopped one: where files are, what it takes, how long it goes on.
@@ -44,7 +46,7 @@ def state_of(loop) -> dict:
     return {
         "settings": _settings(loop.runner.cfg),
         "float_checkpoint_hash": loop.float_hash,
-        "calibration": frame_names(loop),
+        "calibration": _calibration_names(loop),
         "has_ranges": loop.has_ranges,
         "bits": {name: bits.as_list() for name, bits in loop.model.quantized.bits.items()},
         "layer_scores": {} if loop.bit_planner is None else loop.bit_planner.scores,
@@ -92,32 +94,48 @@ def take_up(loop, state: dict) -> None:
     loop.cost.pairs = [tuple(pair) for pair in state["cost"]]
 
 
-def frame_names(loop) -> list[str]:
-    """Names of a `PTQLoop`'s calibration frames, which do not say where its folder is."""
-    metas = [sample.metainfo for sample in loop.frames.samples[: len(loop.frames)]]
-    return [meta.get("relative_path") or Path(meta["img_path"]).name for meta in metas]
-
-
 def check_frames(loop) -> None:
     """See that a resumed `PTQLoop` has the frames of the stopped run; lanes go by where frames lie now.
 
     Raises:
         UserError: It calibrates with other frames, or evaluates others.
     """
-    refused = f"the run in {loop.runner.work_dir} %s other frames; resume with the same ones or give another work directory"
-    if loop.calibrated_on not in (None, frame_names(loop)):
-        raise UserError(refused % "was calibrated with")
-    if not loop.lanes or loop.runner.val_loop is None:
+    if loop.calibrated_on not in (None, _calibration_names(loop)):
+        raise _other_frames(loop, "was calibrated with")
+    dataset = None if loop.runner.val_loop is None else loop.runner.val_loop.dataloader.dataset
+    # What the samples of another project's say is known once they come.
+    if not loop.lanes or not isinstance(dataset, LaneDataset):
         return
-    dataset = loop.runner.val_loop.dataloader.dataset
-    if not hasattr(dataset, "get_data_info"):  # another project's
-        return
-    now = sorted(dataset.get_data_info(index)["img_path"] for index in range(len(dataset)))
+    now = sorted({dataset.get_data_info(index)["img_path"] for index in range(len(dataset))})
     before = sorted(next(iter(loop.lanes.values())))
     if [Path(path).name for path in before] != [Path(path).name for path in now]:
-        raise UserError(refused % "evaluated")
+        raise _other_frames(loop, "evaluated")
     moved = dict(zip(before, now))
     loop.lanes = {stage: {moved[path]: found for path, found in own.items()} for stage, own in loop.lanes.items()}
+
+
+def check_evaluated(loop, lanes: dict[str, dict]) -> None:
+    """See that a stage has met the frames of those before it.
+
+    Args:
+        loop: The `PTQLoop`.
+        lanes: The stage's, as `LaneRecorder` keeps them.
+
+    Raises:
+        UserError: It has met others.
+    """
+    if any(own.keys() != lanes.keys() for own in loop.lanes.values()):
+        raise _other_frames(loop, "evaluated")
+
+
+def _calibration_names(loop) -> list[str | None]:
+    """Names of the calibration frames; those below a data set do not say where it is."""
+    return [frame_name(sample.metainfo) for sample in loop.frames.samples[: len(loop.frames)]]
+
+
+def _other_frames(loop, did: str) -> UserError:
+    where = f"the run in {loop.runner.work_dir} {did} other frames"
+    return UserError(f"{where}; resume with the same ones or give another work directory")
 
 
 def _settings(cfg: Config) -> dict[str, str]:

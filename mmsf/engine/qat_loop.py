@@ -1,11 +1,10 @@
 """The loop of quantization-aware training with labels: LSQ+."""
 
-import numpy as np
 import torch
 from mmengine.dist import get_rank
 from torch.utils.data import DataLoader
 
-from mmsf.engine.labelled import LabelledFrames
+from mmsf.engine.labelled import LabelledFrames, seed_of
 from mmsf.engine.loop import PTQLoop
 from mmsf.errors import UserError
 from mmsf.registry import LOOPS
@@ -93,8 +92,7 @@ class QATLoop(PTQLoop):
             self.runner.call_hook("before_train_epoch")
             for batch in self.labelled.batches(self._iter, self._max_iters, self.runner.seed):
                 # Losses draw too, in this process, which loads frames with no workers only.
-                state = np.random.SeedSequence((self.runner.seed, self._iter, get_rank())).generate_state(1)[0]
-                torch.manual_seed(int(state))
+                torch.manual_seed(seed_of(self.runner.seed, self._iter, get_rank()))
                 self.run_iter(batch)
             self.runner.call_hook("after_train_epoch")
 

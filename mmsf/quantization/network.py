@@ -133,7 +133,7 @@ class QuantizedNetwork(nn.Module):
         return self.profile.activation_settings(bits, self.settings.learn_activation_scale, self.settings.learn_offset)
 
     def _report_the_rest(self, followed: Followed) -> None:
-        swapped = {name for name, m in self.network.named_modules() if isinstance(m, QuantizedLayer)}
+        swapped = [name for name, _ in self.layer_quantizers()]
         for parameter in self.network.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
         for name in sorted(followed.idle):
@@ -150,7 +150,7 @@ class QuantizedNetwork(nn.Module):
         owners = {name.rpartition(":")[0] for name in followed.calls}
         named = {self.network.get_submodule(owner): owner for owner in owners}
         # As `follow` saw them: what is inside a layer, one left in float too, does not count for the module around.
-        opaque = {m for m in self.network.modules() if isinstance(m, QuantizedLayer)} | set(layers_of(self.network).values())
+        opaque = {layer for _, layer in self.layer_quantizers()} | set(layers_of(self.network).values())
         stack = ModuleStack(named, opaque)
         stack.attach()
         quantizers = dict(zip(self.call_names, self.calls))
@@ -266,14 +266,8 @@ class QuantizedNetwork(nn.Module):
     def only(self, name: str) -> Iterator[None]:
         """While the block runs, this layer or function call alone is quantized."""
         kept = set(self.quantizers_of(name))
-        others = [q for n in self.bits for q in self.quantizers_of(n) if q not in kept and q.enabled]
-        for quantizer in others:
-            quantizer.enabled = False
-        try:
+        with switched_off(q for n in self.bits for q in self.quantizers_of(n) if q not in kept):
             yield
-        finally:
-            for quantizer in others:
-                quantizer.enabled = True
 
     def set_bits(self, plan: dict[str, Bits]) -> None:
         """Change the bits of layers that are quantized already; their ranges must be set anew.
@@ -315,7 +309,7 @@ class QuantizedNetwork(nn.Module):
         self.set_activation_ranges(histograms, activation_range)
 
     def set_activation_ranges(self, histograms: dict[str, GrowingHistogram], activation_range: RangeEstimator) -> None:
-        """Set the ranges of activations alone.
+        """Set the ranges of activations, and see that integer biases fit them.
 
         Raises:
             UserError: An activation had no values.
