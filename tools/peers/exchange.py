@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, StackDataset
 
 from mmsf.files import whole_or_absent
+from mmsf.heap import keep_freed_memory
 from mmsf.quantization import Bits, Quantizer, QuantizerSettings
 from mmsf.registry import MODELS
 
@@ -43,6 +44,7 @@ class Job:
     """
 
     def __init__(self, folder: str | Path) -> None:
+        keep_freed_memory()  # as mmsf's own runs do
         self.folder = Path(folder)
         content = torch.load(self.folder / "job.pth", weights_only=True)
         description = Config.fromstring(content["model"], ".py").model
