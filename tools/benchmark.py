@@ -23,10 +23,12 @@ from mmsf.cli import add_config_options, run
 from mmsf.deploy.description import require
 from mmsf.errors import UserError
 
-# Options that say what runs, but not of these.
+# Options that these do not read.
+_OF_SPEED = ("threads", "parts", "full", "against")
 UNREAD = {
     "speed": ("detectors", "methods", "bits", "seeds", "checkpoint", "data_root", "calibration_root", "options"),
-    "deploy": ("methods", "bits", "seeds", "calibration_root", "options"),
+    "deploy": ("methods", "bits", "seeds", "calibration_root", "options", *_OF_SPEED),
+    **dict.fromkeys(("grid", "tables", "pack", "processes"), ("rounds", *_OF_SPEED)),
 }
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "configs" / "_base_" / "ptq"
@@ -52,7 +54,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--bits", nargs="+", help="run at these bits, such as w4a4")
     parser.add_argument("--seeds", nargs="+", type=int, help="run with these seeds")
     parser.add_argument("--rounds", type=int, help="how often each variant runs; for deploy 20 by default, for speed 5")
-    parser.add_argument("--threads", type=int, default=1, help="for speed: threads of PyTorch")
+    parser.add_argument("--threads", type=int, help="for speed: threads of PyTorch; 1 by default")
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="for speed: measure these; all by default")
     parser.add_argument("--full", action="store_true", help="for speed: the smallest full-size detector of each family too")
     parser.add_argument(
@@ -75,7 +77,7 @@ def speed(args: argparse.Namespace) -> None:
     say = partial(print, flush=True)
     parts = args.parts or PARTS
     content = benchmark_speed(
-        chosen, args.work_dir or "work_dirs/speed", PRESETS, args.rounds or 5, args.threads, parts, say
+        chosen, args.work_dir or "work_dirs/speed", PRESETS, args.rounds or 5, args.threads or 1, parts, say
     )
     if stored is not None and compare_speed(content, stored, say):
         sys.exit(1)
@@ -83,7 +85,7 @@ def speed(args: argparse.Namespace) -> None:
 
 def main() -> None:
     args = parse_args()
-    if min(args.threads, 1 if args.rounds is None else args.rounds) < 1:
+    if any(number is not None and number < 1 for number in (args.threads, args.rounds)):
         raise UserError("--threads and --rounds must be at least 1")
     for name in UNREAD.get(args.what, ()):
         if getattr(args, name):

@@ -45,6 +45,8 @@ def main() -> None:
     arguments = parse_arguments()
     require_place(arguments.out)
     if arguments.config is not None:
+        if arguments.family is not None:
+            raise UserError("--family does not go with --config, which says what the file is of")
         return extract(arguments.config, arguments.source, arguments.out, arguments.trust_checkpoint)
     checkpoint = read_checkpoint(arguments.source, arguments.trust_checkpoint)
     name = recognise(checkpoint.state)

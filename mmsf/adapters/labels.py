@@ -27,7 +27,7 @@ class LabelFocusAdapter(Adapter):
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter
         self.semantic_heads, self.channel_axis, self.places = adapter.semantic_heads, adapter.channel_axis, adapter.places
-        self.compact = adapter.compact
+        self.compact, self.has_points = adapter.compact, adapter.has_points
 
     def split(self, raw: dict[str, Tensor]) -> HeadOutputs:
         """As the family's; masks become constants."""

@@ -171,6 +171,11 @@ def read_grid(path: str | Path) -> Grid:
     for key in ("title", "detectors", "methods", "bits"):
         if not given.get(key):
             raise UserError(f"benchmark {path} has no {key}")
+    for key in ("detectors", "methods", "bits", "seeds"):
+        if not isinstance(given.get(key, ()), (list, tuple)):
+            raise UserError(f"benchmark {path}: {key} must be a list; got {given[key]!r}")
+    if not isinstance(given.get("options", {}), dict):
+        raise UserError(f"benchmark {path}: options must be a dict of settings; got {given['options']!r}")
     given["detectors"] = _items(path, "detectors", Detector, given["detectors"])
     given["methods"] = _items(path, "methods", Method, given["methods"])
     given["bits"] = tuple(str(bits).lower() for bits in given["bits"])
@@ -191,6 +196,8 @@ def read_grid(path: str | Path) -> Grid:
 def _items(path: str | Path, key: str, kind: type[Item], entries: Iterable[dict]) -> tuple[Item, ...]:
     items: dict[str, Item] = {}
     for entry in entries:
+        if not isinstance(entry, dict):
+            raise UserError(f"benchmark {path}, {key}: {entry!r} must be a dict, such as dict(name='qdrop')")
         try:
             item = kind(**entry)
         except TypeError as error:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mmsf.deploy.runtime import open_runtime
 from mmsf.engine.weights import require_detector
-from mmsf.models.detectors.base import with_lanes
+from mmsf.models.detectors.base import require_size, with_lanes
 from mmsf.registry import MODELS, TASK_UTILS
 
 
@@ -31,6 +31,7 @@ class DeployedDetector(BaseModel):
         whole = inner.get("detector", inner)  # another project's stands inside an AdaptedDetector
         super().__init__(data_preprocessor=whole.get("data_preprocessor"))
         self.runtime = opened
+        self.input_size = tuple(model["input_size"])
         self.adapter = TASK_UTILS.build(model.get("adapter") or inner["adapter"])
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"):
@@ -40,7 +41,11 @@ class DeployedDetector(BaseModel):
             inputs: Preprocessed images (B, 3, H, W).
             data_samples: B samples; "predict" needs ``ori_shape``.
             mode: "tensor" gives raw outputs, "predict" the samples with ``pred_instances``.
+
+        Raises:
+            UserError: The images have another size than those that the file is for.
         """
+        require_size(inputs, self.input_size)
         raw = self.runtime(inputs)
         if mode == "tensor":
             return raw

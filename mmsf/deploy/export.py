@@ -18,6 +18,7 @@ from mmsf.engine.wrapper import QuantWrapper
 from mmsf.errors import UserError
 from mmsf.files import require_place, whole_or_absent
 from mmsf.models.checkpoints import load_float_checkpoint
+from mmsf.models.detectors.base import require_size
 from mmsf.version import __version__
 
 # OpenVINO has DeformableConvolution, but does not read ONNX's node.
@@ -86,6 +87,7 @@ def export(
     if checkpoint is not None:
         load_float_checkpoint(model.float_detector, checkpoint)
     shown = read_frames(cfg, frames, model.data_preprocessor)
+    require_size(shown.images, model.input_size)
     with whole_or_absent(out) as temporary:
         dynamic = write_file(temporary, weights, backend, shown.images, bool(needs_simulation))
         say(f"{Path(out).name}: {temporary.stat().st_size / 2**20:.2f} MiB, batch {'of any size' if dynamic else 'of one'}")

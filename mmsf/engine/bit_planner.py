@@ -15,7 +15,8 @@ class BitPlanner:
 
     Args:
         high: Bits of a layer that gets more, such as 'w8a8'; all others keep the uniform bits.
-        budget: Such as 'mac_share=0.05'; see `mmsf.sensitivity.budget.Budget`.
+        budget: Such as 'mac_share=0.05', over the layers at the uniform bits; the others are settled. See
+            `mmsf.sensitivity.budget.Budget`.
         frames: Calibration frames that are scored, the first ones.
 
     Attributes:
@@ -26,6 +27,8 @@ class BitPlanner:
         self.high = Bits.parse(high)
         if None in (self.high.weight, self.high.activation):
             raise UserError(f"BitPlanner: high={high!r} must be bits, such as 'w8a8'")
+        if not (isinstance(frames, int) and frames >= 1):
+            raise UserError(f"BitPlanner: frames must be a whole number of at least 1; got {frames!r}")
         self.budget = Budget.parse(budget)
         self.frames = frames
         self.scores: dict[str, dict[str, float]] = {}

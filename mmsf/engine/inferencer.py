@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from mmcv.transforms import LoadImageFromFile
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose
@@ -15,9 +16,9 @@ from mmengine.infer import BaseInferencer
 from mmengine.model import BaseModel
 from mmengine.utils import ProgressBar
 
-from mmsf.datasets.sources import Source, SourceFrame, find_sources
+from mmsf.datasets.sources import Picture, Source, SourceFrame, find_sources
 from mmsf.engine.building import build
-from mmsf.engine.config import read_config, require_keys
+from mmsf.engine.config import is_ptq, read_config, require_keys
 from mmsf.engine.weights import open_model
 from mmsf.errors import UserError
 from mmsf.lanes.lane import Lane
@@ -76,7 +77,8 @@ class LaneInferencer(BaseInferencer):
     ) -> None:
         cfg = read_config(model) if isinstance(model, (str, Path)) else model
         require_keys(cfg, "test_dataloader.dataset.pipeline")
-        self._configured = TASK_UTILS.build(cfg.adapter) if "adapter" in cfg else None
+        settings = cfg.get("adapter") or (cfg.get("model", {}).get("adapter") if is_ptq(cfg) else None)
+        self._configured = None if settings is None else TASK_UTILS.build(settings)
         super().__init__(cfg, weights, device, scope, show_progress)
 
     def __call__(
@@ -117,6 +119,7 @@ class LaneInferencer(BaseInferencer):
             milliseconds = 1000 * (time.perf_counter() - begun) / len(together)
             samples = [self._with_lines(*pair) for pair in zip(samples, batch["data_samples"])]
             for frame, sample in zip(together, samples):
+                sample.set_metainfo({"relative_path": frame.name})
                 yield FoundLanes(frame, sample, milliseconds)
             if bar is not None:
                 bar.update(len(together))
@@ -135,7 +138,7 @@ class LaneInferencer(BaseInferencer):
         """Frames that run together, and what the model takes for them."""
         for together in self._get_chunk_data(inputs, batch_size):
             packed = [
-                self.pipeline({"img": frame.image, "img_path": frame.name, "relative_path": frame.name})
+                self.pipeline({"img": frame.image, "img_path": _path(frame), "relative_path": frame.name})
                 for frame in together
             ]
             yield together, self.collate_fn(packed)
@@ -168,10 +171,27 @@ class LaneInferencer(BaseInferencer):
 
     def _init_pipeline(self, cfg: Config) -> Compose:
         place = "test_dataloader.dataset.pipeline"
-        return Compose([build(TRANSFORMS, step, place) for step in cfg.test_dataloader.dataset.pipeline])
+        steps = [build(TRANSFORMS, step, place) for step in cfg.test_dataloader.dataset.pipeline]
+        return Compose([_AlreadyLoaded(step) if isinstance(step, LoadImageFromFile) else step for step in steps])
 
     def _init_visualizer(self, cfg: Config) -> None:
         """None: pictures are drawn by `mmsf.visualization`."""
+
+
+class _AlreadyLoaded:
+    """MMCV's loader of images, for a frame that is in memory: one of a video has no file."""
+
+    def __init__(self, loader: LoadImageFromFile) -> None:
+        self.to_float32 = loader.to_float32
+
+    def __call__(self, results: dict) -> dict:
+        image = results["img"].astype(np.float32) if self.to_float32 else results["img"]
+        return {**results, "img": image, "img_shape": image.shape[:2], "ori_shape": image.shape[:2]}
+
+
+def _path(frame: SourceFrame) -> str:
+    """Of the frame's file, for transforms that look there; a frame without one has its name."""
+    return str(frame.source.path) if isinstance(frame.source, Picture) else frame.name
 
 
 def _plain(sample: DetDataSample) -> dict:

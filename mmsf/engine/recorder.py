@@ -35,6 +35,7 @@ class LaneRecorder(BaseMetric):
                 known = frame if self.floats is None else self.floats.get(meta["img_path"])
                 if known is not None:
                     predicted["float_instances"] = {"lines": known["lines"]}
+                    predicted["compared_instances"] = {"lines": lines}  # both in the adapter's form
             if "lines" in labels:
                 frame["labels"] = [np.asarray(line) for line in labels["lines"]]
             self.results.append((meta["img_path"], frame))

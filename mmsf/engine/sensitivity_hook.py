@@ -58,6 +58,9 @@ class SensitivityHook(Hook):
     ) -> None:
         if interval < 1:
             raise UserError(f"SensitivityHook: interval must be at least 1; got {interval}")
+        for name, value, least in (("k", k, 1), ("recent_frames", recent_frames, 1), ("exact_frames", exact_frames, 0)):
+            if value is not None and not (isinstance(value, int) and value >= least):
+                raise UserError(f"SensitivityHook: {name} must be a whole number of at least {least}; got {value!r}")
         if selection not in ("top-k", "slope"):
             raise UserError(f"SensitivityHook: selection must be top-k or slope; got {selection!r}")
         self.selection = selection

@@ -11,7 +11,7 @@ from mmsf.adapters.finite import require_finite
 from mmsf.adapters.labels import MASK, LabelFocusAdapter
 from mmsf.errors import UserError, make
 from mmsf.models.checkpoints import load_float_checkpoint
-from mmsf.models.detectors.base import with_lanes
+from mmsf.models.detectors.base import require_size, with_lanes
 from mmsf.quantization import QuantizationSettings, QuantizedNetwork
 from mmsf.reconstruction import DecodedLaneLoss
 from mmsf.registry import MODELS, TASK_UTILS
@@ -182,9 +182,7 @@ class QuantWrapper(BaseModel):
         """
         if mode == "tensor":
             return self.quantized_raw(inputs)
-        if tuple(inputs.shape[-2:]) != self.input_size:
-            given, own = (" x ".join(map(str, size)) for size in (inputs.shape[-2:], self.input_size))
-            raise UserError(f"the config gives images of {given} pixels, but the model was quantized for {own}")
+        require_size(inputs, self.input_size)
         if mode == "predict" and self.adapter.predicts_itself:
             if self.predicts_in_float:
                 return self.float_detector(inputs, data_samples, mode="predict")

@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 
 from mmsf.errors import UserError
-from mmsf.evaluation.culane_score import LaneCounts, count_frames, total
+from mmsf.evaluation.culane_score import CHUNK, LaneCounts, count_frames, total
 from mmsf.evaluation.samples import by_image_size, lines_of
 from mmsf.lanes.damage import Damage, lane_damage
 from mmsf.lanes.distortion import DistortionRule, lane_distortion
@@ -60,6 +60,10 @@ def compare_frames(
         row_step: Distance of the rows on which points are compared, pixels.
         rule: The choices of the Lane Distortion Score; None for the defaults.
     """
+    if len(reference) > CHUNK:
+        parts = [slice(begin, begin + CHUNK) for begin in range(0, len(reference), CHUNK)]
+        settings = (size, width, iou_threshold, row_step, rule)
+        return [frame for part in parts for frame in compare_frames(reference[part], quantized[part], *settings)]
     plain = [[[getattr(lane, "points", lane) for lane in frame] for frame in frames] for frames in (reference, quantized)]
     counts = count_frames(*plain, size, width, iou_threshold)
     rows = row_grid(size[0], row_step)
@@ -149,7 +153,7 @@ class LaneAgreement(BaseMetric):
     Distortion Score of a frame; ``agreement/mean_shift``, the mean distance of matched points, pixels of the original image.
 
     A sample has ``float_instances.lines`` and ``pred_instances.lines``, lists of (P, 2) in pixels of the original image, and
-    ``ori_shape``.
+    ``ori_shape``. What mmsf's loops give it, ``compared_instances``, goes before the latter: it has the float lanes' form.
 
     Args:
         iou_threshold: Least IoU of lanes that agree, exclusive.
@@ -187,7 +191,12 @@ class LaneAgreement(BaseMetric):
         """
         frames: list[FrameAgreement | None] = [None] * len(data_samples)
         for size, indices in by_image_size(data_samples).items():
-            lanes = ([lines_of(data_samples[i], name) for i in indices] for name in ("float_instances", "pred_instances"))
+            samples = [data_samples[i] for i in indices]
+            own = ["compared_instances" if "compared_instances" in sample else "pred_instances" for sample in samples]
+            lanes = (
+                [lines_of(sample, "float_instances") for sample in samples],
+                [lines_of(sample, name) for sample, name in zip(samples, own)],
+            )
             for index, frame in zip(indices, compare_frames(*lanes, size, **self.options)):
                 frames[index] = frame
         self.results += frames

@@ -144,7 +144,8 @@ class _RoundWithin(torch.autograd.Function):
 
 
 def _gradient_scale(x: Tensor, scale: Tensor, largest: int) -> float:
-    return (x.numel() / scale.numel() * largest) ** -0.5
+    # A layer may see no candidate at all in some frames.
+    return (max(x.numel(), 1) / scale.numel() * largest) ** -0.5
 
 
 def _sum_of_products(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:

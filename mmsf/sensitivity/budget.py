@@ -15,7 +15,7 @@ BUDGETS = ("average_weight_bits", "bit_operations", "layers", "mac_share")
 
 @dataclass(frozen=True)
 class Budget:
-    """What a bit plan may cost.
+    """What a bit plan may cost, over the layers whose bits it decides.
 
     Attributes:
         kind: ``average_weight_bits``: mean bits of a weight. ``bit_operations``: multiply-accumulates, each times its weight

@@ -34,6 +34,8 @@ class CurveSettings:
     draws: int = 4
 
     def __post_init__(self) -> None:
+        if not all(isinstance(number, int) for number in (self.levels, self.frames, self.draws)):
+            raise UserError("curves' levels, frames and draws are whole numbers")
         if self.levels < 2 or self.frames < 1 or self.draws < 1 or not 0 < self.span[0] < self.span[1]:
             raise UserError("curves need at least 2 levels, 1 frame, 1 draw and a rising span above 0")
 

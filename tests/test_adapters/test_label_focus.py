@@ -15,7 +15,7 @@ from mmsf.datasets.synthetic import write_dataset
 from mmsf.errors import UserError
 from mmsf.models.checkpoints import load_float_checkpoint
 from mmsf.reconstruction import SelectiveFocusLoss
-from mmsf.registry import DATASETS, MODELS
+from mmsf.registry import DATASETS, MODELS, TASK_UTILS
 
 FAMILIES = ("condlanenet", "ganet", "lstr", "bezierlanenet", "laneatt", "scnn", "resa")
 OTHERS = {"lstr": ("shape",)}  # gates that are one number an image
@@ -66,6 +66,12 @@ def test_a_frame_without_lanes_has_an_empty_mask(family, roads):
     for sample in samples:
         sample.gt_instances = InstanceData(input_lines=[])
     assert all(not mask.any() for mask in detector.foreground(raw, samples, size).values())
+
+
+def test_an_adapter_without_points_has_none_with_labels_either():
+    cfg = Config.fromfile(str(ROOT / "configs" / "condlanenet" / "condlanenet_tiny_synthetic.py")).model.adapter
+    assert LabelFocusAdapter(TASK_UTILS.build(cfg)).has_points
+    assert not LabelFocusAdapter(TASK_UTILS.build(dict(cfg, heads="kernels"))).has_points
 
 
 def test_equation_3_written_out():

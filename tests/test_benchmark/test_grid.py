@@ -32,6 +32,20 @@ def test_every_benchmark_reads(path):
     assert len(read_grid(path).cells()) >= 4
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('methods = ["omse"]', "methods: 'omse' must be a dict"),
+        ('bits = "w4a4"', "bits must be a list; got 'w4a4'"),
+        ("seeds = 3", "seeds must be a list; got 3"),
+        ('options = ["a"]', "options must be a dict of settings"),
+    ],
+)
+def test_what_has_another_form_than_it_must_is_one_clear_line(more, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        read_grid(written(tmp_path, MINIMAL + more + "\n"))
+
+
 def test_table_1_on_culane_has_the_papers_columns_and_methods():
     found = read_grid(CONFIGS / "table1_culane.py")
     assert len({detector.paper for detector in found.detectors} - {None}) == len(found.detectors) == 14

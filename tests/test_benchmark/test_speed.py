@@ -76,6 +76,9 @@ def test_no_rounds_are_refused_at_once(what, rounds, command):
         (("speed", "--cfg-options", "a=1"), "cfg-options"),
         (("deploy", "configs/benchmark/table1_tiny.py", "--calibration-root", "x"), "calibration-root"),
         (("deploy", "configs/benchmark/table1_tiny.py", "--seeds", "0"), "seeds"),
+        (("deploy", "configs/benchmark/table1_tiny.py", "--threads", "4"), "threads"),
+        (("grid", "configs/benchmark/table1_tiny.py", "--against", "speed.json"), "against"),
+        (("tables", "configs/benchmark/table1_tiny.py", "--rounds", "2"), "rounds"),
     ],
 )
 def test_an_option_that_is_not_read_is_refused(given, name, command):

@@ -61,6 +61,13 @@ def test_a_tuned_detector_with_learned_ranges_is_exported(roads: Path, tmp_path:
             LaneInferencer(float_config("lstr"), weights)
     with pytest.raises(UserError, match="is of the detector LaneATT, the config of LSTR"):
         export(float_config("lstr"), tmp_path / "quantized.pth", "onnxruntime", tmp_path / "other.onnx")
+    small = ROOT / "configs" / "laneatt" / "laneatt_64x176_synthetic.py"
+    for weights in (tmp_path / "quantized.pth", out):
+        with pytest.raises(UserError, match="images of 64 x 176 pixels, but the model was quantized for 144 x 400"):
+            LaneInferencer(small, weights, show_progress=False)(image)
+    with pytest.raises(UserError, match="images of 64 x 176 pixels, but the model was quantized for 144 x 400"):
+        export(small, tmp_path / "quantized.pth", "onnxruntime", tmp_path / "other.onnx", frames=1, data_root=str(roads))
+    assert not (tmp_path / "other.onnx").exists()
 
 
 def test_the_tool_says_in_one_line_what_is_wrong(laneatt: Path, roads: Path, tmp_path: Path) -> None:

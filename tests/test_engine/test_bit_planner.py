@@ -6,7 +6,9 @@ import pytest
 import torch
 from test_engine.runs import run_tool
 
+from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.quantized_file import read_quantized
+from mmsf.errors import UserError
 
 PLANNER = ["train_cfg.bit_planner.frames=2", "train_cfg.bit_planner.budget=layers=4"]
 
@@ -58,6 +60,12 @@ def test_layers_that_share_a_range_change_their_bits_together(roads, tmp_path):
     groups = model.quantized.sharing()
     assert any(plan[name] == [8, 8] for group in groups for name in group)
     assert all(len({tuple(plan[name]) for name in group}) == 1 for group in groups)
+
+
+@pytest.mark.parametrize("frames", [0, -1, 2.5])
+def test_a_plan_needs_whole_frames(frames):
+    with pytest.raises(UserError, match="frames must be a whole number of at least 1"):
+        BitPlanner(frames=frames)
 
 
 def test_a_budget_that_cannot_be_read_is_one_clear_line(roads, tmp_path):

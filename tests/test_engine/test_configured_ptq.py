@@ -91,6 +91,17 @@ def test_a_described_detector_is_quantized_and_evaluated_by_its_own_metric(name,
     assert sum(len(frame["lines"]) for frame in found) > 0
 
 
+def test_a_ptq_config_whose_adapter_stands_in_its_model_alone_shows_the_float_lanes(roads, tmp_path):
+    cfg = Config.fromfile(str(write_config(tmp_path, roads, "rows")))
+    adapter = cfg.pop("adapter")
+    plain = LaneInferencer(Config({**cfg, "adapter": adapter}), tmp_path / "float.pth", show_progress=False)
+    cfg.model = dict(type="mmsf.QuantWrapper", detector=cfg.model, adapter=adapter, input_size=SIZE)
+    inside = LaneInferencer(cfg, tmp_path / "float.pth", show_progress=False)
+    frames, others = (own(str(roads / "test"))["predictions"] for own in (plain, inside))
+    assert frames == others
+    assert sum(len(frame["lines"]) for frame in frames) > 0
+
+
 def test_best_falls_back_to_the_loss_on_heads_and_says_so(roads, tmp_path, caplog):
     path = write_config(tmp_path, roads, "pyramid", val_dataloader=None, val_cfg=None, val_evaluator=None)
     runner = run(path, "best", {**TUNING, "custom_hooks.1.frames": 2, "train_cfg.tuning_frames": 12})

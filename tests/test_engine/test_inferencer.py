@@ -7,8 +7,10 @@ import cv2
 import mmengine.registry
 import numpy as np
 import pytest
+import torch
 from mmdet.structures import DetDataSample
 from mmengine.infer import BaseInferencer
+from mmengine.registry import TRANSFORMS
 from test_engine.runs import CHECKPOINT, FLOAT_CONFIG
 
 from mmsf.engine import LaneInferencer
@@ -63,6 +65,42 @@ def test_paths_images_in_memory_and_lists_give_the_same_lanes_at_any_batch_size(
     (of_path,) = inferencer(pictures[1], overlay=False)["predictions"]
     assert_same_lanes(of_list, of_images)
     assert_same_lanes([of_list[1]], [of_path])
+
+
+@TRANSFORMS.register_module()
+class PackOwn:
+    """As another project packs: without what mmsf's own adds."""
+
+    def __call__(self, results: dict) -> dict:
+        meta = {key: results[key] for key in ("img_path", "ori_shape", "img_shape", "scale_factor")}
+        inputs = torch.from_numpy(np.ascontiguousarray(results["img"].transpose(2, 0, 1)))
+        return dict(inputs=inputs, data_samples=DetDataSample(metainfo=meta))
+
+
+def test_a_pipeline_of_one_s_own_sees_the_pictures_that_are_given(inferencer, pictures, tmp_path, monkeypatch):
+    cfg = read_config(FLOAT_CONFIG)
+    steps = [dict(type="LoadImageFromFile"), dict(type="Resize", scale=(400, 144)), dict(type="PackOwn")]
+    cfg.test_dataloader.dataset.pipeline = steps
+    # Pictures of the same names lie in the present folder.
+    monkeypatch.chdir(tmp_path)
+    for picture in pictures:
+        cv2.imwrite(picture.name, np.zeros((590, 1640, 3), np.uint8))
+    own = LaneInferencer(cfg, CHECKPOINT, device="cpu", show_progress=False)
+    of_paths = own([str(picture) for picture in pictures], batch_size=2, overlay=False)["predictions"]
+    of_images = own([cv2.imread(str(picture)) for picture in pictures], overlay=False)["predictions"]
+    assert [frame["name"] for frame in of_paths] == [picture.name for picture in pictures]
+    assert_same_lanes(of_paths, of_images)
+    assert all(frame["lines"] for frame in of_paths)
+
+
+def test_images_that_are_padded_to_one_size_are_refused():
+    cfg = read_config(FLOAT_CONFIG)
+    cfg.test_dataloader.dataset.pipeline[0].scale = None
+    images = [np.zeros((height, 160, 3), np.uint8) for height in (60, 80)]
+    own = LaneInferencer(cfg, CHECKPOINT, device="cpu", show_progress=False)
+    assert len(own(images, overlay=False)["predictions"]) == 2
+    with pytest.raises(UserError, match=r"an image of \(60, 160\) was padded to \(80, 160\)"):
+        own(images, batch_size=2, overlay=False)
 
 
 def test_samples_are_those_of_the_test_step(inferencer, pictures):

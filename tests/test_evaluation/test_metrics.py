@@ -1,7 +1,9 @@
 """The metrics in MMEngine's evaluator, fed with samples as detectors return them."""
 
+import copy
 import json
 import lzma
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,12 +13,14 @@ from mmengine.structures import InstanceData
 from test_evaluation.cases import DATA
 
 import mmsf.evaluation
+from mmsf.engine.recorder import LaneRecorder
 from mmsf.errors import UserError
-from mmsf.evaluation.agreement import agreement
+from mmsf.evaluation.agreement import agreement, compare_frames
+from mmsf.evaluation.culane_score import CHUNK
 from mmsf.lanes.culane import CATEGORIES, lines_path, read_lines, read_list
 from mmsf.lanes.lane import Lane
 from mmsf.lanes.tusimple import read_frames
-from mmsf.registry import METRICS
+from mmsf.registry import METRICS, TASK_UTILS
 
 SIZE = (590, 1640)
 
@@ -129,6 +133,34 @@ def test_agreement_falls_with_the_shift_and_counts_its_pixels():
         assert before is None or metrics["agreement/mean_distortion"] > before["agreement/mean_distortion"]
         before = metrics
     assert before["agreement/F1"] == 0
+
+
+def test_lanes_with_points_outside_agree_with_themselves():
+    floating = sample([np.stack([lane(-40, slant=0.5)[:, 0], lane(0)[:, 1]], 1), lane(900)]).to_dict()
+    given = {"data_samples": [DetDataSample(metainfo={"ori_shape": SIZE, "img_path": "a.jpg"})]}
+    adapter = TASK_UTILS.build(dict(type="ConfiguredAdapter", confidences=dict(lane="logits"), semantics=dict(x="x")))
+    lanes: dict = {}
+    for floats in (None, lanes):
+        metric, seen = METRICS.build({"type": "LaneAgreement"}), copy.deepcopy([floating])
+        recorder = LaneRecorder(lanes, adapter, floats)
+        recorder.process(given, seen)
+        recorder.compute_metrics(recorder.results)
+        metric.process(given, seen)
+        assert metric.compute_metrics(metric.results) == {"F1": 1, "mean_distortion": 0, "mean_shift": 0}
+    assert (lanes["a.jpg"]["lines"][0] >= 0).all()
+
+
+def test_the_memory_of_a_comparison_does_not_grow_with_the_frames():
+    def peak(frames: int) -> int:
+        lanes = [[lane(50 + 10 * number) for number in range(20)]] * frames
+        tracemalloc.start()
+        found = compare_frames(lanes, lanes, SIZE, row_step=100)
+        largest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert [frame.distortion for frame in found] == [0] * frames
+        return largest
+
+    assert peak(8 * CHUNK) < 2 * peak(CHUNK)
 
 
 def test_metrics_keep_what_every_frame_counts():

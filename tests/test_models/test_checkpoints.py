@@ -182,6 +182,14 @@ def test_weights_taken_out_of_a_training_load_as_they_are_and_nothing_else_is_le
     assert all(torch.equal(written["state_dict"][key], state[key]) for key in state)
 
 
+def test_a_family_is_not_asked_for_where_the_config_says_it(command: Command, tmp_path: Path) -> None:
+    config = ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py"
+    weights, out = ROOT / "mmsf" / "zoo" / "lstr_tiny_synthetic.pth", tmp_path / "out.pth"
+    status, _, errors = command("convert_checkpoint", weights, "--out", out, "--config", config, "--family", "laneatt")
+    assert (status, errors) == (2, "error: --family does not go with --config, which says what the file is of\n")
+    assert not out.exists()
+
+
 def test_weights_taken_out_twice_are_the_same(command: Command, tmp_path: Path) -> None:
     for source, out in ((BUNDLED, tmp_path / "once.pth"), (tmp_path / "once.pth", tmp_path / "twice.pth")):
         assert command("convert_checkpoint", source, "--config", SMALL, "--out", out)[0] == 0

@@ -350,6 +350,16 @@ def test_the_tool_lists_the_anchors_of_the_training_data_the_most_used_first(tmp
     away = np.minimum(np.abs(xs - label).mean(1), np.abs(xs - (400 - label)).mean(1))
     assert len(chosen) == 5
     assert away.max() < 2 * 15 * 400 / 640
+    own = tmp_path / "own.py"
+    for labelled, status in ((True, 0), (False, 2)):
+        own.write_text(
+            f"_base_ = {str(config)!r}\nmodel = dict(_delete_=True, type='mmsf.LaneATT')\n"
+            f"train_dataloader = dict(dataset=dict(labelled={labelled}))\n"
+        )
+        result = run_tool("choose_anchors.py", own, "--count", "5", "--out", tmp_path / "own.txt")
+        assert result.returncode == status, result.stderr[-2000:]
+    assert result.stderr == "error: train_dataloader.dataset has labelled=False; anchors are chosen by labels\n"
+    assert len(np.loadtxt(tmp_path / "own.txt", np.int64)) == 5
     other = run_tool(
         "choose_anchors.py", ROOT / "configs/lstr/lstr_tiny_synthetic.py", "--count", "5", "--out", tmp_path / "b"
     )

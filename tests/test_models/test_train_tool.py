@@ -32,6 +32,11 @@ def data_root(tmp_path: Path) -> Path:
     return root
 
 
+def assert_refused(result: subprocess.CompletedProcess, said: str) -> None:
+    assert (result.returncode, "Traceback" in result.stderr) == (2, False), result.stderr[-2000:]
+    assert said in result.stderr.splitlines()[-1]
+
+
 @pytest.mark.slow
 def test_training_writes_a_checkpoint_that_loads_and_resumes_where_it_ended(data_root: Path, tmp_path: Path) -> None:
     config, work = ROOT / "configs" / "lstr" / "lstr_tiny_synthetic.py", tmp_path / "work"
@@ -51,12 +56,22 @@ def test_training_writes_a_checkpoint_that_loads_and_resumes_where_it_ended(data
     common[1] = tmp_path / "moved"
     (tmp_path / "moved" / "iter_3.pth").rename(tmp_path / "iter_3.pth")
     refused = run_tool(config, "--resume", *common, "train_cfg.max_iters=4")
-    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
-    assert f"error: {tmp_path / 'moved' / 'last_checkpoint'} names iter_3.pth, which is not there" in refused.stderr
+    assert_refused(refused, f"error: {tmp_path / 'moved' / 'last_checkpoint'} names iter_3.pth, which is not there")
     (tmp_path / "iter_3.pth").rename(tmp_path / "moved" / "iter_3.pth")
     third = run_tool(config, "--resume", *common, "train_cfg.max_iters=4")
     assert third.returncode == 0, third.stderr[-2000:]
     assert "resumed epoch: 0, iter: 3" in third.stdout + third.stderr
+    common.append("train_cfg.max_iters=5")
+    newest = tmp_path / "moved" / "iter_4.pth"
+    for options, said in (
+        (["model.num_queries=9"], f"error: {newest} does not fit the config's model and optimizer: size mismatch"),
+        (["optim_wrapper.optimizer.type=SGD", "optim_wrapper.optimizer.momentum=0.9"], "of another optimizer than SGD"),
+    ):
+        assert_refused(run_tool(config, "--resume", *common, *options), said)
+    newest.write_bytes(newest.read_bytes()[:9999])
+    assert_refused(run_tool(config, "--resume", *common), f"error: {newest} cannot be read as a checkpoint")
+    (tmp_path / "moved" / "last_checkpoint").write_text("")
+    assert_refused(run_tool(config, "--resume", *common), "last_checkpoint names nothing, which is not there")
 
 
 def test_a_missing_config_is_one_clear_line() -> None:

@@ -68,6 +68,14 @@ def test_frames_without_proposals_say_nothing_about_ranges(estimator, settings):
     assert empty["out"].shape == (0, 3)
 
 
+def test_frames_without_proposals_move_no_learned_scale():
+    network = calibrated(SOME, estimator=MSERange(), learn_activation_scale=True)
+    with network.running():
+        network.network(NONE)["out"].sum().backward()
+    for quantizer in network.quantizers_of("again"):
+        assert quantizer.scale.grad is None or not quantizer.scale.grad.any()
+
+
 def test_frames_without_proposals_correct_and_equalise_nothing():
     network, alone = (calibrated(SOME, estimator=MSERange()) for _ in range(2))
     with correcting_weights(network):

@@ -211,10 +211,11 @@ def test_estimators_are_built_from_configs(name):
     assert type(TASK_UTILS.build(dict(type=name))).__name__ == name
 
 
+@pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("bits", [2, 4, 8])
-def test_three_sigma_gives_lsq_plus_first_scale(bits):
+def test_three_sigma_gives_lsq_plus_first_scale(bits, narrow):
     weight = normal(60).reshape(3, 20) * torch.tensor([[1.0], [0.01], [5.0]]) + torch.tensor([[0.5], [-0.2], [0.0]])
-    quantizer = Quantizer(QuantizerSettings(bits, symmetric=True, per_channel=True), 3)
+    quantizer = Quantizer(QuantizerSettings(bits, symmetric=True, per_channel=True, narrow=narrow), 3)
     ThreeSigmaRange().set_weight_range(quantizer, weight)
     for row, scale in zip(weight.numpy(), quantizer.scale):
         ends = abs(row.mean() - 3 * row.std()), abs(row.mean() + 3 * row.std())

@@ -98,3 +98,9 @@ def test_every_head_is_queried_with_its_own_loss():
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(UserError, match="curves need"):
         CurveSettings(**settings)
+
+
+@pytest.mark.parametrize("name", ["levels", "draws", "frames"])
+def test_parts_of_a_frame_are_refused(name):
+    with pytest.raises(UserError, match="whole numbers"):
+        CurveSettings(**{name: 2.5})

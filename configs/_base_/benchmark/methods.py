@@ -23,7 +23,8 @@ published = [
     ),
 ]
 
-# For small detectors on a processor, all with equally many frames: every layer or block, or the network, sees 400 x 8.
+# For small detectors on a processor, with equally many frames: every layer or block, or the network, sees 400 x 8. But
+# `selective-focus` is as its preset has it, 100, 250 or 400 x 8 by the bits, and BRECQ has 100 x 8 more for scales.
 _as_many = {"train_cfg.reconstruction.iterations": 400, "train_cfg.reconstruction.batch_size": 8}
 _of_the_network = {"train_cfg.max_iters": 400, "param_scheduler.0.T_max": 400}
 small = [

@@ -101,7 +101,17 @@ class LaneDetector(BaseModel):
 
         Returns:
             The samples.
+
+        Raises:
+            UserError: Images of several sizes were padded to one; lanes are scaled from the network's input as a whole.
         """
+        size = tuple(images.shape[-2:])
+        for sample in data_samples:
+            own = tuple(sample.metainfo.get("img_shape", size)[:2])
+            if own != size:
+                raise UserError(
+                    f"an image of {own} was padded to {size} in its batch; give LoadImage a scale, or batches of one image"
+                )
         return with_lanes(self.adapter, self.raw_outputs(images), data_samples)
 
     def forward(
@@ -128,6 +138,17 @@ class LaneDetector(BaseModel):
         if mode == "loss":
             return self.loss(inputs, data_samples)
         raise ValueError(f"mode {mode!r} is none of tensor, predict, loss")
+
+
+def require_size(images: Tensor, size: tuple[int, int]) -> None:
+    """See that images (B, 3, H, W) have the height and width that a quantized model is for.
+
+    Raises:
+        UserError: They have not.
+    """
+    if tuple(images.shape[-2:]) != size:
+        given, own = (" x ".join(map(str, pair)) for pair in (images.shape[-2:], size))
+        raise UserError(f"the config gives images of {given} pixels, but the model was quantized for {own}")
 
 
 def with_lanes(adapter, raw: dict[str, Tensor], data_samples: list) -> list:

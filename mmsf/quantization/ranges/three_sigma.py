@@ -30,6 +30,7 @@ class ThreeSigmaRange(RangeEstimator):
             )
         mean, spread = values.mean(1), 3 * values.std(1, correction=0)
         largest = torch.maximum((mean - spread).abs(), (mean + spread).abs())
-        # `QuantizerSettings.grid` divides by half the number of steps, which is 2^bits - 1; LSQ+ by half of 2^bits.
-        high = largest * (1 - 2.0**-settings.bits)
+        # `QuantizerSettings.grid` divides by half the number of steps; LSQ+ by half of 2^bits.
+        low, high = settings.integer_range
+        high = largest * (high - low) / 2**settings.bits
         return -high, high
