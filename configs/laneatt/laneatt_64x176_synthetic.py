@@ -13,6 +13,6 @@ calibration_dataloader = dict(dataset=dict(pipeline=pipeline))
 
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end=200),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=200, end=1500, eta_min=1e-6),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=200, end=4000, eta_min=1e-6),
 ]
-train_cfg = dict(max_iters=1500, val_interval=1500)
+train_cfg = dict(max_iters=4000, val_interval=4000)
