@@ -50,3 +50,19 @@ def make(kind: Callable[..., Made], settings: dict, place: str) -> Made:
         raise
     except (TypeError, ValueError) as error:
         raise UserError(f"{place}: {error}") from error
+
+
+def require_whole(owner: str, name: str, value: object, least: int) -> None:
+    """See that a setting is a whole number.
+
+    Args:
+        owner: Class whose setting it is.
+        name: The setting's.
+        value: As it was given.
+        least: The smallest that may be given.
+
+    Raises:
+        UserError: It is no whole number, or smaller.
+    """
+    if not (isinstance(value, int) and value >= least):
+        raise UserError(f"{owner}: {name} must be a whole number of at least {least}; got {value!r}")

@@ -5,7 +5,8 @@ _base_ = ["laneatt_tiny_synthetic.py"]
 input_size = (64, 176)
 load = dict(type="LoadImage", scale=input_size[::-1], backend="pil")
 pipeline = [load, *_base_.pipeline[1:]]
-model = dict(input_size=input_size, adapter=dict(input_width=input_size[1], nms_distance=31.25 * input_size[1] / 400))
+nms_distance = _base_.model.adapter.nms_distance * input_size[1] / _base_.input_size[1]
+model = dict(input_size=input_size, adapter=dict(input_width=input_size[1], nms_distance=nms_distance))
 train_dataloader = dict(dataset=dict(pipeline=[dict(load, cache=True), *_base_.train_pipeline[1:]]))
 val_dataloader = dict(dataset=dict(pipeline=pipeline))
 test_dataloader = val_dataloader

@@ -3,7 +3,7 @@
 import torch
 
 from mmsf.engine.progress import with_progress
-from mmsf.errors import UserError
+from mmsf.errors import UserError, require_whole
 from mmsf.quantization import Bits, QuantizedNetwork
 from mmsf.sensitivity.budget import Budget, LayerCost, plan_bits
 from mmsf.sensitivity.layers import layer_scores
@@ -27,8 +27,7 @@ class BitPlanner:
         self.high = Bits.parse(high)
         if None in (self.high.weight, self.high.activation):
             raise UserError(f"BitPlanner: high={high!r} must be bits, such as 'w8a8'")
-        if not (isinstance(frames, int) and frames >= 1):
-            raise UserError(f"BitPlanner: frames must be a whole number of at least 1; got {frames!r}")
+        require_whole("BitPlanner", "frames", frames, 1)
         self.budget = Budget.parse(budget)
         self.frames = frames
         self.scores: dict[str, dict[str, float]] = {}

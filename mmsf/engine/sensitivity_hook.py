@@ -6,7 +6,7 @@ import torch
 from mmengine.dist import all_gather, all_reduce
 from mmengine.hooks import Hook
 
-from mmsf.errors import UserError
+from mmsf.errors import UserError, require_whole
 from mmsf.registry import HOOKS
 from mmsf.sensitivity import CurveSettings, algorithm1_scores, default_top_k, order_agreement, slope_weights, top_k
 from mmsf.sensitivity.curves import scores_at
@@ -59,8 +59,8 @@ class SensitivityHook(Hook):
         if interval < 1:
             raise UserError(f"SensitivityHook: interval must be at least 1; got {interval}")
         for name, value, least in (("k", k, 1), ("recent_frames", recent_frames, 1), ("exact_frames", exact_frames, 0)):
-            if value is not None and not (isinstance(value, int) and value >= least):
-                raise UserError(f"SensitivityHook: {name} must be a whole number of at least {least}; got {value!r}")
+            if value is not None:
+                require_whole("SensitivityHook", name, value, least)
         if selection not in ("top-k", "slope"):
             raise UserError(f"SensitivityHook: selection must be top-k or slope; got {selection!r}")
         self.selection = selection

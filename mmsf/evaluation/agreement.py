@@ -192,12 +192,9 @@ class LaneAgreement(BaseMetric):
         frames: list[FrameAgreement | None] = [None] * len(data_samples)
         for size, indices in by_image_size(data_samples).items():
             samples = [data_samples[i] for i in indices]
-            own = ["compared_instances" if "compared_instances" in sample else "pred_instances" for sample in samples]
-            lanes = (
-                [lines_of(sample, "float_instances") for sample in samples],
-                [lines_of(sample, name) for sample, name in zip(samples, own)],
-            )
-            for index, frame in zip(indices, compare_frames(*lanes, size, **self.options)):
+            floating = [lines_of(s, "float_instances") for s in samples]
+            own = [lines_of(s, "compared_instances" if "compared_instances" in s else "pred_instances") for s in samples]
+            for index, frame in zip(indices, compare_frames(floating, own, size, **self.options)):
                 frames[index] = frame
         self.results += frames
 

@@ -31,6 +31,6 @@ class ThreeSigmaRange(RangeEstimator):
         mean, spread = values.mean(1), 3 * values.std(1, correction=0)
         largest = torch.maximum((mean - spread).abs(), (mean + spread).abs())
         # `QuantizerSettings.grid` divides by half the number of steps; LSQ+ by half of 2^bits.
-        low, high = settings.integer_range
-        high = largest * (high - low) / 2**settings.bits
+        qmin, qmax = settings.integer_range
+        high = largest * (qmax - qmin) / 2**settings.bits
         return -high, high
