@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmsf.datasets.images import read_image
 from mmsf.engine.results import peak_memory_mb, run_summary, worst_frames, write_json
 from mmsf.engine.sensitivity_loop import HeadForeground
+from mmsf.errors import require_whole
 from mmsf.registry import HOOKS
 from mmsf.sensitivity.foreground import FOREGROUND
 from mmsf.visualization import (
@@ -15,6 +16,7 @@ from mmsf.visualization import (
     foreground_figure,
     next_step,
     results_table,
+    short_name,
     write_figure,
     write_overlays,
     write_report,
@@ -33,6 +35,7 @@ class AnalysisHook(Hook):
     priority = "LOW"
 
     def __init__(self, preset: str | None = None, overlays: int = 6) -> None:
+        require_whole("AnalysisHook", "overlays", overlays, 0)
         self.preset, self.overlays = preset, overlays
 
     @master_only
@@ -95,7 +98,8 @@ def _foreground(folder: Path, number: int, place: HeadForeground) -> tuple[str, 
     what = ("candidates", "cells")[spatial]
     unit = f"one of the {what}" if side == 1 else f"{f'{side} x {side}' if spatial else side} of the {what}"
     title = f"Head {place.head}: noise on {unit} at a time, {place.name}"
-    path = folder / f"foreground_{number:02d}_{Path(place.path).stem}_{place.head}.png"
+    name = f"{Path(place.path).stem}_{place.head}".replace("/", "_")
+    path = folder / f"foreground_{number:02d}_{short_name(name)}.png"
     figure = foreground_figure(
         read_image(place.path),
         place.map.scores,

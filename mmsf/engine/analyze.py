@@ -37,7 +37,8 @@ def analyze_sensitivity(
     """
     cfg = read_ptq(config, preset, bits, presets)
     if cfg.model.loss is None:
-        raise UserError(f"preset {preset!r} has no loss that compares heads; give another one for an analysis")
+        source = config if preset is None else f"preset {preset!r}"
+        raise UserError(f"{source} has no loss that compares heads; give another preset for an analysis")
     _only_analyze(cfg)
     complete(cfg, **arguments)
     cfg.work_dir = work_dir or str(Path("work_dirs") / f"{run_name(config, preset, bits)}_sensitivity")

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from torch import Tensor
 
 from mmsf.engine.processes import shared_out
-from mmsf.errors import UserError
+from mmsf.errors import UserError, require_whole
 from mmsf.registry import HOOKS
 from mmsf.sensitivity.scoring import LaneScorer
 
@@ -48,8 +48,7 @@ class BestMomentHook(Hook):
     priority = "LOW"
 
     def __init__(self, frames: int | float = 0.125, interval: int = 50, mean_decay: float = 0.95) -> None:
-        if interval < 1:
-            raise UserError(f"BestMomentHook: interval must be at least 1; got {interval}")
+        require_whole("BestMomentHook", "interval", interval, 1)
         if not frames > 0 or (isinstance(frames, float) and frames >= 1):
             raise UserError(f"BestMomentHook: frames is a whole number from 1, or a share between 0 and 1; got {frames}")
         if not 0 <= mean_decay < 1:

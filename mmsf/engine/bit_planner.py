@@ -15,8 +15,8 @@ class BitPlanner:
 
     Args:
         high: Bits of a layer that gets more, such as 'w8a8'; all others keep the uniform bits.
-        budget: Such as 'mac_share=0.05', over the layers at the uniform bits; the others are settled. See
-            `mmsf.sensitivity.budget.Budget`.
+        budget: Such as 'mac_share=0.05', over the layers at the uniform bits; others, and those whose bits an override
+            gives, are settled. See `mmsf.sensitivity.budget.Budget`.
         frames: Calibration frames that are scored, the first ones.
 
     Attributes:
@@ -32,6 +32,17 @@ class BitPlanner:
         self.frames = frames
         self.scores: dict[str, dict[str, float]] = {}
 
+    def check(self, uniform: Bits) -> None:
+        """See that a layer at ``high`` has more bits than one at the uniform bits.
+
+        Raises:
+            UserError: It has not.
+        """
+        pairs = (self.high.weight, uniform.weight), (self.high.activation, uniform.activation)
+        if self.high == uniform or any(own is None or high < own for high, own in pairs):
+            high, low = self.high.as_list(), uniform.as_list()
+            raise UserError(f"BitPlanner: high must be more than the uniform bits; got {high}, and {low} as uniform bits")
+
     def plan(self, loop, histograms: dict) -> dict[str, Bits]:
         """Score every layer at both bits, solve, and set the network's bits and ranges.
 
@@ -45,7 +56,8 @@ class BitPlanner:
         network = loop.model.quantized
         low = dict(network.bits)
         uniform = network.uniform_bits
-        uniform_layers = [n for n, bits in low.items() if bits == uniform and n not in network.left_float]
+        settled = network.overridden | set(network.left_float)
+        uniform_layers = [name for name, bits in low.items() if bits == uniform and name not in settled]
         open_layers, together = free_layers(network, uniform_layers)
         scores = {name: {} for name in open_layers}
         for bits in (uniform, self.high):

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from mmsf.engine.best_moment_hook import BestMomentHook
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.progress import Progress
+from mmsf.engine.sensitivity_hook import SensitivityHook
 from mmsf.errors import UserError, make
 from mmsf.models.blocks import BLOCKS
 from mmsf.quantization import switched_off
@@ -89,6 +91,11 @@ class BlockwiseLoop(PTQLoop):
         )
         if get_world_size() > 1:
             raise UserError("BlockwiseLoop tunes unit after unit in one process; start it without --launcher")
+        for hook in runner.hooks:
+            if isinstance(hook, BestMomentHook | SensitivityHook):
+                raise UserError(
+                    f"BlockwiseLoop tunes on no loss over heads, so {type(hook).__name__} cannot act; leave it out"
+                )
         self.settings = make(ReconstructionSettings, reconstruction, "train_cfg.reconstruction")
         network = self.model.quantized
         # Before a checkpoint of a stopped run is loaded, the weights are the float ones.

@@ -106,6 +106,8 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         self.curve_settings = make(CurveSettings, curves or {}, "train_cfg.curves")
         self.rule = make(DistortionRule, distortion or {}, "train_cfg.distortion")
         self.bit_planner = None if bit_planner is None else make(BitPlanner, bit_planner, "train_cfg.bit_planner")
+        if self.bit_planner is not None:
+            self.bit_planner.check(self.model.quantized.uniform_bits)
         self.tuning_frames = tuning_frames if max_iters else 0
         self.cost = IterationCost(max_iters, cost_samples)
         self.has_ranges = False

@@ -128,4 +128,6 @@ def _add_bit_plan(cfg: Config, path: str) -> None:
     plan = plan.get("bit_plan", plan) if isinstance(plan, dict) else plan
     if not isinstance(plan, dict):
         raise UserError(f"bit plan {path} must be a JSON object: layer -> [weight bits, activation bits]")
-    cfg.model.quantizer.overrides = {**cfg.model.quantizer.get("overrides", {}), **plan}
+    # Later entries win, so the plan's stand behind the config's, also where both have a name.
+    own = {name: bits for name, bits in cfg.model.quantizer.get("overrides", {}).items() if name not in plan}
+    cfg.model.quantizer.overrides = {**own, **plan}

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmsf.engine.best_moment_hook import BestMomentHook
 from mmsf.engine.quantized_file import write_quantized
 from mmsf.engine.results import peak_memory_mb, run_summary, worst_frames, write_json
+from mmsf.errors import require_whole
 from mmsf.registry import HOOKS
 from mmsf.visualization import results_table, write_overlays, write_report
 
@@ -25,6 +26,7 @@ class ResultHook(Hook):
     priority = "LOW"
 
     def __init__(self, method: str, preset: str, overlays: int = 6) -> None:
+        require_whole("ResultHook", "overlays", overlays, 0)
         self.method, self.preset, self.overlays = method, preset, overlays
 
     def after_train(self, runner) -> None:

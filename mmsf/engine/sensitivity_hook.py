@@ -56,11 +56,15 @@ class SensitivityHook(Hook):
         selection: str = "top-k",
         exact_frames: int = 0,
     ) -> None:
-        if interval < 1:
-            raise UserError(f"SensitivityHook: interval must be at least 1; got {interval}")
-        for name, value, least in (("k", k, 1), ("recent_frames", recent_frames, 1), ("exact_frames", exact_frames, 0)):
-            if value is not None:
-                require_whole("SensitivityHook", name, value, least)
+        for name, value, least in (
+            ("interval", interval, 1),
+            ("k", 1 if k is None else k, 1),
+            ("recent_frames", recent_frames, 1),
+            ("exact_frames", exact_frames, 0),
+        ):
+            require_whole("SensitivityHook", name, value, least)
+        if heads is not None and not heads:
+            raise UserError("SensitivityHook: heads must name a head; leave it out to select among all")
         if selection not in ("top-k", "slope"):
             raise UserError(f"SensitivityHook: selection must be top-k or slope; got {selection!r}")
         self.selection = selection

@@ -12,7 +12,7 @@ from mmsf.engine.bit_planner import BitPlanner, free_layers, layer_cost
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.progress import with_progress
-from mmsf.errors import UserError
+from mmsf.errors import UserError, require_whole
 from mmsf.evaluation.samples import frame_name
 from mmsf.lanes.lane import Lane
 from mmsf.quantization import Bits
@@ -102,11 +102,14 @@ class SensitivityLoop(PTQLoop):
         more_bits: float = 0.25,
         memory_mb: float = 4096,
     ) -> None:
-        if layer_frames < 1 or foreground_frames < 0 or draws < 1 or not 0 < more_bits <= 1:
-            raise UserError(
-                "SensitivityLoop: layer_frames and draws must be at least 1, foreground_frames at least 0, and more_bits a "
-                "share of the multiply-accumulates"
-            )
+        for name, value, least in (
+            ("layer_frames", layer_frames, 1),
+            ("foreground_frames", foreground_frames, 0),
+            ("draws", draws, 1),
+        ):
+            require_whole("SensitivityLoop", name, value, least)
+        if not 0 < more_bits <= 1:
+            raise UserError(f"SensitivityLoop: more_bits must be a share of the multiply-accumulates; got {more_bits}")
         super().__init__(
             runner,
             dataloader,

@@ -80,14 +80,18 @@ def _watched(
     """
     inputs: list[Runs] = [[] for _ in layers]
     variances: list[Tensor] = []
+    single: list[Tensor] = []  # runs with one value a channel have no spread of their own
     axis = channels_axis(layers[0])
     handles = [
         layer.register_forward_pre_hook(lambda _, args, runs=runs: runs.append(args)) for layer, runs in zip(layers, inputs)
     ]
 
     def after(module: nn.Module, args: tuple, out: Tensor) -> None:
-        if out.numel():
-            variances.append(by_channel(out, axis).var(1))
+        values = by_channel(out, axis)
+        if values.shape[1] > 1:
+            variances.append(values.var(1))
+        elif values.numel():
+            single.append(values)
 
     handles.append(producer.register_forward_hook(after))
     try:
@@ -96,7 +100,9 @@ def _watched(
         for handle in handles:
             handle.remove()
     inputs = [[args for args in runs if args[0].numel()] for runs in inputs]
-    return inputs, torch.stack(variances).mean(0).sqrt() if variances else torch.empty(0), raw
+    if len(single) > 1:
+        variances.append(torch.cat(single, 1).var(1))
+    return inputs, torch.stack(variances).mean(0).sqrt() if variances else torch.zeros(()), raw
 
 
 def channels_axis(layer: QuantizedLayer) -> int:

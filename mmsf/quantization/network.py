@@ -18,7 +18,7 @@ from mmsf.quantization.follow import Followed, FollowedCall, follow, layers_of
 from mmsf.quantization.functions import ModuleStack, QuantizedCall, QuantizedFunctions
 from mmsf.quantization.histogram import GrowingHistogram
 from mmsf.quantization.layers import QuantizedLayer, input_channels, output_channel_axis
-from mmsf.quantization.plan import FLOAT, Bits, bit_plan
+from mmsf.quantization.plan import FLOAT, Bits, bit_plan, named_by
 from mmsf.quantization.profiles import profile_named
 from mmsf.quantization.quantizer import Quantizer, QuantizerSettings, switched_off
 from mmsf.quantization.ranges import RangeEstimator
@@ -161,6 +161,11 @@ class QuantizedNetwork(nn.Module):
     def uniform_bits(self) -> Bits:
         """The bits that hold where no exception does."""
         return Bits.parse(self.settings.bits)
+
+    @property
+    def overridden(self) -> set[str]:
+        """Layers and function calls whose bits an override gives, be they the uniform ones."""
+        return {name for pattern in self.settings.overrides or () for name in named_by(pattern, self.bits)}
 
     @property
     def mean_channel_bits(self) -> float | None:

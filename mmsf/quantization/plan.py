@@ -1,6 +1,7 @@
 """Bits for every layer: the uniform plan, customary exceptions, and overrides by name."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -80,11 +81,16 @@ def bit_plan(
     if scheme == "customary" and order:
         plan.update(dict.fromkeys([order[0], *last], Bits(8, 8)))
     for pattern, value in (overrides or {}).items():
-        named = [name for name in plan if fnmatchcase(name, pattern)]
+        named = named_by(pattern, plan)
         if not named:
             raise UserError(f"the bit plan names {pattern!r}, but no layer has that name; layers are {_some(list(plan))}")
         plan.update(dict.fromkeys(named, Bits.parse(value)))
     return plan
+
+
+def named_by(pattern: str, names: Collection[str]) -> list[str]:
+    """Those of ``names`` that an override's key means: the one of that name, else those that match it as a pattern."""
+    return [pattern] if pattern in names else [name for name in names if fnmatchcase(name, pattern)]
 
 
 def _some(names: list[str]) -> str:

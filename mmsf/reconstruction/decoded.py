@@ -1,10 +1,13 @@
 """The loss on decoded lanes: the matched part of the Lane Distortion Score inside tuning."""
 
+import math
+
 import torch.nn.functional as F
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor
 
 from mmsf.adapters.base import Adapter, HeadOutputs
+from mmsf.errors import UserError
 from mmsf.reconstruction.selective_focus import SelectiveFocusLoss
 from mmsf.registry import MODELS
 
@@ -38,6 +41,8 @@ class DecodedLaneLoss(SelectiveFocusLoss):
         **settings,
     ) -> None:
         super().__init__(**settings)
+        if not (0 < match_distance < math.inf and 0 < bend < math.inf):
+            raise UserError(f"DecodedLaneLoss: match_distance and bend must be positive; got {match_distance} and {bend}")
         self.lane_weight, self.semantic_weight = lane_weight, semantic_weight
         self.match_distance, self.bend = match_distance, bend
 

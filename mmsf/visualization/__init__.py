@@ -2,7 +2,16 @@
 
 from mmsf.visualization.advice import next_step
 from mmsf.visualization.foreground import foreground_figure
-from mmsf.visualization.overlay import PALETTE, Frame, draw_lanes, draw_marks, side_by_side, write_image, write_overlays
+from mmsf.visualization.overlay import (
+    PALETTE,
+    Frame,
+    draw_lanes,
+    draw_marks,
+    short_name,
+    side_by_side,
+    write_image,
+    write_overlays,
+)
 from mmsf.visualization.report import write_report
 from mmsf.visualization.sensitivity import (
     curves_figure,
@@ -29,6 +38,7 @@ __all__ = [
     "markdown_table",
     "next_step",
     "results_table",
+    "short_name",
     "side_by_side",
     "svg",
     "timeline_figure",

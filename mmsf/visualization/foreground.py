@@ -64,6 +64,8 @@ def foreground_figure(
         if candidates is not None:
             _draw_candidates(axes, image, np.repeat(scores, block), norm, candidates)
         _bars(bars, below, scores, confidence, norm, block)
+    # A file may have any name.
+    title = title.encode("utf-8", "replace").decode()
     axes.set_title(title, loc="left", fontsize=11, parse_math=False)
     figure.colorbar(ScalarMappable(norm, _shown_colors()), ax=axes, label=_SCORE, pad=0.01, aspect=16)
     return figure

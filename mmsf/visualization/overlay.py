@@ -200,12 +200,15 @@ def write_overlays(folder: str | Path, frames: Iterable[Frame], **layout: int | 
     written = []
     for number, frame in enumerate(frames):
         name = "_".join(Path(frame.title).with_suffix("").parts).strip("_/")
-        # Long paths make names that no file may have.
-        name = name.encode("utf-8", "replace")[-_LONGEST:].decode("utf-8", "ignore")
-        path = Path(folder) / f"{number:02d}_{name}.jpg"
+        path = Path(folder) / f"{number:02d}_{short_name(name)}.jpg"
         write_image(path, side_by_side(frame.image, frame.lanes, frame.captions, marks=frame.marks, **layout))
         written.append((frame.title, path))
     return written
+
+
+def short_name(name: str) -> str:
+    """The end of a name, no longer than a part of a file's name may be and in UTF-8."""
+    return name.encode("utf-8", "replace")[-_LONGEST:].decode("utf-8", "ignore")
 
 
 def _points(lane: Lane | np.ndarray) -> np.ndarray:

@@ -211,11 +211,12 @@ def _figures(sensitivity: Mapping[str, Any]) -> Iterable[str]:
 
 def _all_layers(sensitivity: Mapping[str, Any]) -> str:
     shares = sensitivity.get("layer_shares") or {}
-    bits = next(iter((sensitivity.get("layers") or {}).values()), {})
+    layers = sensitivity.get("layers") or {}
+    bits = list(dict.fromkeys(pair for own in layers.values() for pair in own))
     rows = []
-    for name, score, others in plots.ranked_layers(sensitivity):
-        share = f"{100 * shares[name]:.2f} %" if name in shares else "–"
-        rows.append([name, number(score), *map(number, others), share])
+    for name, _, _ in plots.ranked_layers(sensitivity):
+        scores = [number(layers[name][pair]) if pair in layers[name] else "–" for pair in bits]
+        rows.append([name, *scores, f"{100 * shares[name]:.2f} %" if name in shares else "–"])
     header = ["layer", *(f"distortion at {pair} bits" for pair in bits), "multiply-accumulates"]
     return html.details(f"All {len(rows)} layers", header, rows)
 

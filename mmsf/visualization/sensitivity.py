@@ -80,7 +80,7 @@ def curves_figure(sensitivity: Mapping[str, Any]) -> Figure:
     scores = []
     figure, (axes,) = _figure(1, height=3.9)
     for head, curve in sensitivity["curves"].items():
-        axes.plot(curve["loss"], curve["score"], color=colors[head], label=head)
+        axes.plot(curve["loss"], curve["score"], color=colors[head], label=_plain(head))
         scores += list(curve["score"])
         if "raw_score" in curve:
             axes.plot(curve["loss"], curve["raw_score"], ".", color=colors[head], alpha=0.45, markersize=6)
@@ -116,7 +116,7 @@ def timeline_figure(sensitivity: Mapping[str, Any]) -> Figure:
     figure, (above, below) = _figure(2, height=4.6, ratios=(3, 1 + 0.25 * len(colors)))
     iterations = [record["iteration"] for record in history]
     for head, color in colors.items():
-        above.plot(iterations, _series(history, "scores", head), color=color, label=head, drawstyle="steps-post")
+        above.plot(iterations, _series(history, "scores", head), color=color, label=_plain(head), drawstyle="steps-post")
         above.plot(iterations, _series(history, "algorithm1", head), "o", color=color, markersize=4)
     above.set(ylabel="Lane Distortion Score")
     _legend(figure, above)
@@ -129,7 +129,12 @@ def timeline_figure(sensitivity: Mapping[str, Any]) -> Figure:
     for row, (head, color) in enumerate(colors.items()):
         for start, stop, weight in _runs(iterations, ends, weights[head] / largest):
             below.broken_barh([(start, stop - start)], (row - 0.38, 0.76), facecolor=color, alpha=weight, linewidth=0)
-    below.set(yticks=range(len(colors)), yticklabels=list(colors), ylim=(len(colors) - 0.5, -0.5), xlabel="iteration")
+    below.set(
+        yticks=range(len(colors)),
+        yticklabels=[_plain(head) for head in colors],
+        ylim=(len(colors) - 0.5, -0.5),
+        xlabel="iteration",
+    )
     below.set_ylabel("selection")
     below.grid(visible=False)
     for axes in (above, below):
@@ -146,7 +151,7 @@ def losses_figure(sensitivity: Mapping[str, Any]) -> Figure:
     for head, color in head_colors(sensitivity).items():
         losses = _series(history, "losses", head)
         positive = positive or bool(np.nanmax(losses, initial=0.0) > 0)
-        axes.plot([record["iteration"] for record in history], losses, color=color, label=head)
+        axes.plot([record["iteration"] for record in history], losses, color=color, label=_plain(head))
     axes.set(xlabel="iteration", ylabel="loss of the head")
     if positive:
         axes.set_yscale("log")
@@ -180,7 +185,7 @@ def layers_figure(sensitivity: Mapping[str, Any], most: int = 25) -> Figure:
     higher = [(score, place) for place, (_, _, others) in enumerate(ranked) for score in others]
     if higher:
         grid[0].plot(*zip(*higher), "|", color=HEAD_COLORS[1], markersize=9, markeredgewidth=2)
-    grid[0].set(yticks=places, yticklabels=[name for name, _, _ in ranked], ylim=(len(ranked) - 0.4, -0.6))
+    grid[0].set(yticks=places, yticklabels=[_plain(name) for name, _, _ in ranked], ylim=(len(ranked) - 0.4, -0.6))
     return figure
 
 
@@ -238,6 +243,11 @@ def _legend(figure: Figure, axes: Axes) -> None:
     """Name the heads above the axes, where no curve can run."""
     heads = axes.get_legend_handles_labels()
     figure.legend(*heads, loc="outside upper center", ncols=min(4, len(heads[0])))
+
+
+def _plain(name: str) -> str:
+    """A name as text of a figure: two dollar signs would be a formula."""
+    return name.replace("$", r"\$")
 
 
 def _series(history: Sequence[Mapping[str, Any]], key: str, head: str) -> np.ndarray:

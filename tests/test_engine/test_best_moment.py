@@ -131,7 +131,8 @@ def test_a_model_that_loses_all_lanes_is_worse_than_one_that_moves_them_and_empt
 
 
 @pytest.mark.parametrize(
-    "settings", [dict(interval=0), dict(frames=0), dict(frames=1.0), dict(frames=-0.5), dict(mean_decay=1)]
+    "settings",
+    [dict(interval=0), dict(interval=2.5), dict(frames=0), dict(frames=1.0), dict(frames=-0.5), dict(mean_decay=1)],
 )
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(UserError, match="BestMomentHook"):

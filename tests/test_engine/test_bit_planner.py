@@ -4,11 +4,13 @@ import json
 
 import pytest
 import torch
-from test_engine.runs import run_tool
+from test_engine.runs import CHECKPOINT, CONFIG, run_tool
 
 from mmsf.engine.bit_planner import BitPlanner
+from mmsf.engine.ptq import ptq_config
 from mmsf.engine.quantized_file import read_quantized
 from mmsf.errors import UserError
+from mmsf.quantization import Bits
 
 PLANNER = ["train_cfg.bit_planner.frames=2", "train_cfg.bit_planner.budget=layers=4"]
 
@@ -72,3 +74,35 @@ def test_a_budget_that_cannot_be_read_is_one_clear_line(roads, tmp_path):
     result = run_tool(roads, tmp_path, more_options=["train_cfg.bit_planner.budget=bytes=3"])
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1].startswith("error: budget 'bytes' is unknown")
+
+
+def test_bits_that_a_plan_gives_are_settled_though_they_are_the_uniform_ones(planned, roads, tmp_path):
+    given = json.loads((planned / "summary.json").read_text())["bit_plan"]
+    result = run_tool(
+        roads, tmp_path, "--bit-plan", str(planned / "summary.json"), more_options=[*PLANNER, "train_cfg.max_iters=0"]
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "summary.json").read_text())["bit_plan"] == given
+
+
+@pytest.mark.parametrize(("high", "uniform"), [("w4a4", "w8a8"), ("w4a8", "w8a4"), ("w8a8", "w8a8")])
+def test_layers_with_more_bits_have_more_of_them(high, uniform):
+    with pytest.raises(UserError, match="high must be more than the uniform bits"):
+        BitPlanner(high=high).check(Bits.parse(uniform))
+    assert BitPlanner(high="w8a8").check(Bits.parse("w8a4")) is None
+
+
+def test_a_plan_of_more_bits_than_the_planner_gives_is_refused_at_once(roads, tmp_path):
+    result = run_tool(roads, tmp_path, more_options=[*PLANNER, "train_cfg.bit_planner.high=w3a3"])
+    assert result.returncode == 2
+    assert "high must be more than the uniform bits" in result.stderr
+    assert not (tmp_path / "ranges.pth").exists()
+
+
+def test_a_given_plan_wins_over_the_configs_own_overrides(tmp_path):
+    (tmp_path / "plan.json").write_text('{"head.fc": [8, 8]}')
+    own = {"head.fc": "w6a6", "head.*": "w4a4"}
+    plan = str(tmp_path / "plan.json")
+    cfg = ptq_config(CONFIG, checkpoint=str(CHECKPOINT), bit_plan=plan, options={"model.quantizer.overrides": own})
+    # Later entries win.
+    assert list(cfg.model.quantizer.overrides.items()) == [("head.*", "w4a4"), ("head.fc", [8, 8])]

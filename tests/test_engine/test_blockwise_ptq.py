@@ -234,6 +234,12 @@ def test_wrong_settings_are_one_line(few_roads, tmp_path):
         run("scnn", "qdrop", few_roads, tmp_path, train_cfg__reconstruction__iteration=3)
 
 
+@pytest.mark.parametrize("hook", ["BestMomentHook", "SensitivityHook"])
+def test_hooks_that_cannot_act_on_units_are_refused(hook, few_roads, tmp_path):
+    with pytest.raises(UserError, match=f"{hook} cannot act"):
+        run("scnn", "qdrop", few_roads, tmp_path, custom_hooks=[dict(type=f"mmsf.{hook}")])
+
+
 def test_qdrop_brings_lstr_at_four_bits_nearer_to_its_float_model_than_ranges_do(tmp_path):
     write_dataset(tmp_path / "train", frames=16, seed=1)
     runner = quantize(

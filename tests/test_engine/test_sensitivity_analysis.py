@@ -2,8 +2,11 @@
 
 import base64
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from test_engine.runs import CHECKPOINT, FLOAT_CONFIG
 from test_visualization.test_report import parse
 
 from mmsf.datasets.synthetic import write_dataset
-from mmsf.engine import SensitivityLoop
+from mmsf.engine import AnalysisHook, ResultHook, SensitivityLoop
 from mmsf.engine.analysis_hook import _foreground
 from mmsf.engine.analyze import analyze_sensitivity
 from mmsf.engine.ptq import quantize
@@ -135,6 +138,16 @@ def test_frames_of_one_name_have_maps_of_their_own(analysis, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.parametrize("stem", ["f" * 241, os.fsdecode(b"x\xff")])
+def test_a_frame_may_have_any_name_that_a_file_may_have(stem, analysis, tmp_path):
+    _, loop = analysis
+    path = tmp_path / f"{stem}.jpg"
+    path.write_bytes(Path(loop.foreground[0].path).read_bytes())
+    place = replace(loop.foreground[0], path=str(path), name=path.name, head="cls/points")
+    _, drawn = _foreground(tmp_path / "figures", 0, place)
+    assert list((tmp_path / "figures").glob("foreground_*.png")) == [drawn]
+
+
 def test_frames_without_a_file_have_no_map(analysis, monkeypatch):
     _, loop = analysis
     metas = [{key: value for key, value in meta.items() if key != "img_path"} for meta in loop.metas]
@@ -194,10 +207,21 @@ def test_what_the_user_can_mend_is_said(arguments, words, tmp_path):
         analyze_sensitivity(CONFIG, work_dir=str(tmp_path / "run"), **arguments)
 
 
-@pytest.mark.parametrize("setting", [dict(layer_frames=0), dict(foreground_frames=-1), dict(draws=0), dict(more_bits=0.0)])
+@pytest.mark.parametrize(
+    "setting",
+    [dict(layer_frames=0), dict(layer_frames=2.5), dict(foreground_frames=-1), dict(draws=1.5), dict(more_bits=0.0)],
+)
 def test_impossible_settings_are_refused(setting):
-    with pytest.raises(UserError, match="must be at least"):
+    (name,) = setting
+    with pytest.raises(UserError, match=f"SensitivityLoop: {name} must be"):
         SensitivityLoop(None, {}, {}, {}, **setting)
+
+
+@pytest.mark.parametrize("hook", [AnalysisHook, partial(ResultHook, "omse", "omse")])
+@pytest.mark.parametrize("overlays", [-1, 2.5])
+def test_overlays_are_a_whole_number(hook, overlays):
+    with pytest.raises(UserError, match="overlays must be a whole number of at least 0"):
+        hook(overlays=overlays)
 
 
 def test_a_float_config_is_sent_to_the_presets(tmp_path):

@@ -60,10 +60,17 @@ def test_an_unknown_selection_is_refused():
         SensitivityHook(selection="soft")
 
 
-@pytest.mark.parametrize(("name", "value"), [("k", 0), ("k", -1), ("recent_frames", 0), ("exact_frames", -1)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("interval", 2.5), ("k", 0), ("k", -1), ("recent_frames", 0), ("exact_frames", -1)]
+)
 def test_numbers_of_heads_and_frames_that_cannot_be_are_refused(name, value):
     with pytest.raises(UserError, match=f"{name} must be a whole number of at least"):
         SensitivityHook(**{name: value})
+
+
+def test_no_head_to_select_among_is_refused():
+    with pytest.raises(UserError, match="heads must name a head"):
+        SensitivityHook(heads=[], selection="slope")
 
 
 def test_errors_that_were_kept_for_curves_come_back_on_the_processor():

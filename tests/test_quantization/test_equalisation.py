@@ -102,6 +102,23 @@ def test_uneven_channels_no_longer_cost_bits():
     assert after < 1.5 * even
 
 
+def test_how_frames_are_divided_into_runs_matters_little_to_the_spread():
+    """Also where a run has one row, which has no spread of its own."""
+
+    def shares(sizes: list[int]) -> dict[str, float | None]:
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+        frames = torch.randn(9, 5, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            network[0].weight.mul_(torch.logspace(-1, 1, 6)[:, None])
+        made = QuantizedNetwork(network, lambda m: {"out": m(frames)}, QuantizationSettings("w4a4"))
+        return equalise(made, lambda: [{"out": run(made, part)} for part in frames.split(sizes)], RANGE, RANGE)
+
+    assert shares([9]).keys() == {"0"}
+    assert shares([9])["0"] is not None
+    assert shares([9]) == shares([8, 1]) == shares([3, 3, 3]) == shares([1] * 9)
+
+
 def activation_error(network: QuantizedNetwork) -> float:
     """Of the outputs, with weights in float."""
     want = float_run(network)

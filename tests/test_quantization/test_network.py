@@ -1,4 +1,5 @@
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -452,3 +453,12 @@ def test_new_bits_cannot_name_no_layer_or_turn_one_to_float():
         quantized.set_bits({"nothing": Bits(8, 8)})
     with pytest.raises(UserError, match="cannot put offset into float"):
         quantized.set_bits({"offset": Bits(None, None)})
+
+
+def test_a_layer_with_the_signs_of_a_pattern_in_its_name_can_be_named():
+    network = nn.Sequential(OrderedDict([("a[0]", nn.Conv2d(3, 4, 3)), ("a0", nn.Conv2d(4, 4, 3))]))
+    images = torch.rand(1, 3, 8, 8)
+    settings = QuantizationSettings("w4a4", overrides={"a[0]": [8, 8]})
+    made = QuantizedNetwork(network.eval(), lambda m: {"out": m(images)}, settings)
+    assert {name: bits.as_list() for name, bits in made.bits.items()} == {"a[0]": [8, 8], "a0": [4, 4]}
+    assert made.overridden == {"a[0]"}

@@ -1,11 +1,14 @@
 """The loss on decoded lanes."""
 
+import math
+
 import pytest
 import torch
 from test_adapters.test_points import CASES
 
 from mmsf.adapters import LSTRAdapter
 from mmsf.adapters.base import HeadOutputs
+from mmsf.errors import UserError
 from mmsf.reconstruction import DecodedLaneLoss
 
 ADAPTER = LSTRAdapter()
@@ -58,6 +61,12 @@ def test_a_pixel_is_a_pixel_whatever_the_head():
 def test_the_confidence_term_is_that_of_eq_6():
     losses = loss(heads(probabilities=(0.89, 0.01)), confidence_weight=3.0)
     assert losses["loss_lane_confidence"].item() == pytest.approx(3 * 0.1**2 / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("settings", [dict(bend=0), dict(bend=-1), dict(match_distance=0), dict(match_distance=math.nan)])
+def test_distances_that_cannot_be_are_refused(settings):
+    with pytest.raises(UserError, match="match_distance and bend must be positive"):
+        DecodedLaneLoss(**settings)
 
 
 def test_a_frame_without_any_lane_has_finite_gradients():

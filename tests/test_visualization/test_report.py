@@ -180,6 +180,13 @@ def test_layers_are_listed_from_the_most_harmful_down_with_what_they_weigh(tmp_p
     assert "head.last|28|1.00 %|backbone.conv1|6.5000|15.00 %|neck|0.0000|84.00 %" in analysed(tmp_path)
 
 
+def test_layers_of_different_bits_have_their_scores_under_their_own(tmp_path):
+    layers = {"first": {"8/8": 0.5}, "head": {"4/4": 7.0}}
+    told = analysed(tmp_path, layers=layers, layer_shares={"first": 0.25, "head": 0.75})
+    assert "layer|distortion at 8/8 bits|distortion at 4/4 bits|multiply-accumulates" in told
+    assert "head|–|7.0000|75.00 %|first|0.5000|–|25.00 %" in told
+
+
 def test_columns_of_a_model_that_was_not_made_are_left_out(tmp_path):
     words = analysed(tmp_path).split("|")
     assert "calibrated" in words

@@ -1,5 +1,6 @@
 """Sensitivity figures: they show the data that they were given."""
 
+import json
 from xml.etree import ElementTree
 
 import cv2
@@ -127,3 +128,11 @@ def test_of_many_layers_the_most_harmful_are_drawn():
     (axes,) = layers_figure({"layers": many}).axes
     assert [bar.get_width() for bar in axes.patches] == [float(number) for number in range(59, 34, -1)]
     assert len(axes.lines[0].get_xdata()) == 25
+
+
+def test_names_of_heads_and_layers_may_hold_dollar_signs():
+    name = r"a$\q$b"
+    renamed = json.loads(json.dumps(SENSITIVITY | {"layers": {name: {"4/4": 1.0}}}).replace('"shape"', json.dumps(name)))
+    for figure in figures(renamed).values():
+        figure.canvas.draw()
+        assert name.replace("$", "") in svg(figure, "one").replace("$", "")
