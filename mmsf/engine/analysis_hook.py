@@ -98,8 +98,7 @@ def _foreground(folder: Path, number: int, place: HeadForeground) -> tuple[str, 
     what = ("candidates", "cells")[spatial]
     unit = f"one of the {what}" if side == 1 else f"{f'{side} x {side}' if spatial else side} of the {what}"
     title = f"Head {place.head}: noise on {unit} at a time, {place.name}"
-    name = f"{Path(place.path).stem}_{place.head}".replace("/", "_")
-    path = folder / f"foreground_{number:02d}_{short_name(name)}.png"
+    path = folder / f"foreground_{number:02d}_{short_name(f'{Path(place.path).stem}_{place.head}')}.png"
     figure = foreground_figure(
         read_image(place.path),
         place.map.scores,

@@ -35,12 +35,14 @@ class BitPlanner:
     def check(self, uniform: Bits) -> None:
         """See that a layer at ``high`` has more bits than one at the uniform bits.
 
+        Args:
+            uniform: Bits of weights and activations of all other layers.
+
         Raises:
             UserError: It has not.
         """
-        pairs = (self.high.weight, uniform.weight), (self.high.activation, uniform.activation)
-        if self.high == uniform or any(own is None or high < own for high, own in pairs):
-            high, low = self.high.as_list(), uniform.as_list()
+        high, low = self.high.as_list(), uniform.as_list()
+        if high == low or any(own is None or more < own for more, own in zip(high, low)):
             raise UserError(f"BitPlanner: high must be more than the uniform bits; got {high}, and {low} as uniform bits")
 
     def plan(self, loop, histograms: dict) -> dict[str, Bits]:

@@ -56,13 +56,11 @@ class SensitivityHook(Hook):
         selection: str = "top-k",
         exact_frames: int = 0,
     ) -> None:
-        for name, value, least in (
-            ("interval", interval, 1),
-            ("k", 1 if k is None else k, 1),
-            ("recent_frames", recent_frames, 1),
-            ("exact_frames", exact_frames, 0),
-        ):
-            require_whole("SensitivityHook", name, value, least)
+        require_whole("SensitivityHook", "interval", interval, 1)
+        if k is not None:
+            require_whole("SensitivityHook", "k", k, 1)
+        require_whole("SensitivityHook", "recent_frames", recent_frames, 1)
+        require_whole("SensitivityHook", "exact_frames", exact_frames, 0)
         if heads is not None and not heads:
             raise UserError("SensitivityHook: heads must name a head; leave it out to select among all")
         if selection not in ("top-k", "slope"):

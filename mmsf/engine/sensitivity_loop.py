@@ -102,12 +102,9 @@ class SensitivityLoop(PTQLoop):
         more_bits: float = 0.25,
         memory_mb: float = 4096,
     ) -> None:
-        for name, value, least in (
-            ("layer_frames", layer_frames, 1),
-            ("foreground_frames", foreground_frames, 0),
-            ("draws", draws, 1),
-        ):
-            require_whole("SensitivityLoop", name, value, least)
+        require_whole("SensitivityLoop", "layer_frames", layer_frames, 1)
+        require_whole("SensitivityLoop", "foreground_frames", foreground_frames, 0)
+        require_whole("SensitivityLoop", "draws", draws, 1)
         if not 0 < more_bits <= 1:
             raise UserError(f"SensitivityLoop: more_bits must be a share of the multiply-accumulates; got {more_bits}")
         super().__init__(

@@ -199,15 +199,15 @@ def write_overlays(folder: str | Path, frames: Iterable[Frame], **layout: int | 
             path.unlink()
     written = []
     for number, frame in enumerate(frames):
-        name = "_".join(Path(frame.title).with_suffix("").parts).strip("_/")
-        path = Path(folder) / f"{number:02d}_{short_name(name)}.jpg"
+        path = Path(folder) / f"{number:02d}_{short_name(str(Path(frame.title).with_suffix('')))}.jpg"
         write_image(path, side_by_side(frame.image, frame.lanes, frame.captions, marks=frame.marks, **layout))
         written.append((frame.title, path))
     return written
 
 
 def short_name(name: str) -> str:
-    """The end of a name, no longer than a part of a file's name may be and in UTF-8."""
+    """A name or path as part of a file's name: in UTF-8, without slashes, and of a long one the end."""
+    name = name.replace("/", "_").strip("_")
     return name.encode("utf-8", "replace")[-_LONGEST:].decode("utf-8", "ignore")
 
 

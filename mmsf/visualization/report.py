@@ -215,7 +215,7 @@ def _all_layers(sensitivity: Mapping[str, Any]) -> str:
     bits = list(dict.fromkeys(pair for own in layers.values() for pair in own))
     rows = []
     for name, _, _ in plots.ranked_layers(sensitivity):
-        scores = [number(layers[name][pair]) if pair in layers[name] else "–" for pair in bits]
+        scores = [number(layers[name].get(pair)) for pair in bits]
         rows.append([name, *scores, f"{100 * shares[name]:.2f} %" if name in shares else "–"])
     header = ["layer", *(f"distortion at {pair} bits" for pair in bits), "multiply-accumulates"]
     return html.details(f"All {len(rows)} layers", header, rows)

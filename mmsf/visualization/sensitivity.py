@@ -246,7 +246,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _plain(name: str) -> str:
-    """A name as text of a figure: two dollar signs would be a formula."""
+    """The name of a head or layer as text of a figure: two dollar signs would be a formula."""
     return name.replace("$", r"\$")
 
 
