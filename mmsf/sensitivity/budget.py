@@ -93,8 +93,9 @@ def plan_bits(
         held = f"budget {budget.kind}={budget.limit:g} cannot be held"
         raise UserError(f"{held}: the fewest bits everywhere already take {least / total:g}")
     score = np.array([scores[name][bits] for name, bits in pairs])
-    # Cost breaks ties only: all of it together weighs less than the smallest difference that a score can show.
-    weight = 1e-6 * max(score.max(), 1e-9) / max(cost.sum(), 1.0)
+    # In thousandths of the largest score, since the solver takes what differs by less than 1e-6 as equal. Cost breaks ties
+    # only: all of it together weighs less than the smallest difference that a score can show.
+    objective = 1e3 * (score / max(score.max(), 1e-9) + 1e-6 * cost / max(cost.sum(), 1.0))
     one_each = np.kron(np.eye(len(scores)), np.ones(len(choices)))
     constraints = [LinearConstraint(one_each, 1, 1), LinearConstraint(cost[None], -np.inf, limit * (1 + 1e-9))]
     of_layer = dict(zip(scores, np.eye(len(scores))))
@@ -102,10 +103,12 @@ def plan_bits(
         equal = np.kron(of_layer[first] - of_layer[second], np.eye(len(choices)))
         constraints.append(LinearConstraint(equal, 0, 0))
     found = milp(
-        score + weight * cost,
+        objective,
         constraints=constraints,
         integrality=np.ones(len(pairs)),
         bounds=Bounds(0, 1),
+        # By default it stops at a plan that is within 1e-4 of the best.
+        options=dict(mip_rel_gap=0.0),
     )
     if found.x is None:
         raise RuntimeError(f"the bit plan could not be solved: {found.message}")
