@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -48,7 +49,7 @@ def make(kind: Callable[..., Made], settings: dict, place: str) -> Made:
         return kind(**settings)
     except UserError:
         raise
-    except (TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{place}: {error}") from error
 
 
@@ -66,3 +67,38 @@ def require_whole(owner: str, name: str, value: object, least: int) -> None:
     """
     if not (isinstance(value, int) and value >= least):
         raise UserError(f"{owner}: {name} must be a whole number of at least {least}; got {value!r}")
+
+
+def require_number(owner: str, name: str, value: object, least: float, below: float = math.inf) -> None:
+    """See that a setting is a finite number.
+
+    Args:
+        owner: Class whose setting it is.
+        name: The setting's.
+        value: As it was given.
+        least: The smallest that may be given.
+        below: What it must be smaller than.
+
+    Raises:
+        UserError: It is none, or outside these bounds.
+    """
+    if not (isinstance(value, int | float) and least <= value < below):
+        bounds = f"at least {least}" + ("" if below == math.inf else f" and less than {below}")
+        raise UserError(f"{owner}: {name} must be a number of {bounds}; got {value!r}")
+
+
+def require_pair(owner: str, name: str, value: object) -> tuple[float, float]:
+    """See that a setting is two finite numbers, and give them.
+
+    Args:
+        owner: Class whose setting it is.
+        name: The setting's.
+        value: As it was given.
+
+    Raises:
+        UserError: It is something else.
+    """
+    pair = tuple(value) if isinstance(value, list | tuple) else ()
+    if len(pair) != 2 or not all(isinstance(one, int | float) and math.isfinite(one) for one in pair):
+        raise UserError(f"{owner}: {name} must be two numbers; got {value!r}")
+    return pair

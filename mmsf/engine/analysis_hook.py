@@ -85,6 +85,7 @@ class AnalysisHook(Hook):
             "algorithm1": loop.algorithm1,
             "confidences": loop.confidences,
             "all_heads": loop.all_heads,
+            "sees_lanes": loop.sees_lanes,
             "layers": {name: {bits[name]: score} for name, score in ranked},
             "layer_shares": {name: network.multiply_accumulates[name] / total for name, _ in ranked},
             "more_bits": loop.plan,

@@ -10,8 +10,11 @@ from mmsf.engine.building import build_runner
 from mmsf.engine.ptq import complete, read_ptq, run_name
 from mmsf.errors import UserError
 
-# What a PTQ config says of its loop that means something without tuning. (Weights are corrected in presets without a loss.)
-_KEPT = ("weight_range", "activation_range", "equalisation", "bit_planner", "curves", "distortion", "memory_mb")
+# What a PTQ config says of its loop that means something without tuning.
+_KEPT = (
+    *("weight_range", "activation_range", "weight_correction", "equalisation", "bit_planner"),
+    *("curves", "distortion", "memory_mb"),
+)
 
 
 def analyze_sensitivity(

@@ -24,6 +24,8 @@ class BestMomentHook(Hook):
     The score is the mean Lane Distortion Score of a frame, decoded lanes against the float model's: no label is needed.
     Lanes that are lost or invented count with all their points, and a frame in which neither model sees a lane is 0. The
     calibrated model takes part, so tuning never ends worse than it began, by this score; of equals the earliest is kept.
+    A model that sees no lane at all, where the float model sees some, is never taken for better than another: it has lost
+    every lane, but a broken one whose lanes are all far off has lost and invented them, which counts twice.
 
     The running mean of what is tuned (weights, biases, scales) takes part as well: at few bits the least step changes the
     rounding of everything behind it, so the score swings from one iteration to the next, and that of the mean swings less.
@@ -128,15 +130,16 @@ class BestMomentHook(Hook):
 
     def _judge(self, runner, iteration: int, mean: bool) -> str:
         """Score the model as it is now, keep it if it is the best so far; the score for the log, with a star if it is."""
-        score = self._score(runner)
-        best = self.kept is None or score < self._lowest()
+        score, lanes = self._score(runner)
+        blind = not lanes and any(scorer.sees_lanes for _, scorer in self._batches)
+        best = self.kept is None or (score < self._lowest() and not blind)
         (self.mean_scores if mean else self.scores)[iteration] = score
         if best:
             state = runner.train_loop.model.quantized.state_dict()
             self._state = {name: value.to("cpu", copy=True) for name, value in state.items()}
             self.kept, self.kept_mean = iteration, mean
         runner.message_hub.update_scalar(f"train/held_out/distortion{'_of_mean' if mean else ''}", score)
-        return f"{score:.4g}{' *' if best else ''}"
+        return f"{score:.4g}{' *' if best else ''}{', no lane is left' if blind else ''}"
 
     @staticmethod
     def _scorer(loop, part: list[int]) -> LaneScorer:
@@ -144,15 +147,18 @@ class BestMomentHook(Hook):
         return LaneScorer(loop.model.adapter, loop.model.kept_heads(part), metas, loop.rule)
 
     @torch.no_grad()
-    def _score(self, runner) -> float:
+    def _score(self, runner) -> tuple[float, int]:
+        """Mean score of a frame, and lanes in all frames."""
         loop = runner.train_loop
 
-        def score(batch: tuple[list[int], LaneScorer]) -> np.ndarray:
+        def compare(batch: tuple[list[int], LaneScorer]) -> np.ndarray:
             part, scorer = batch
             raw = loop.model.quantized_raw(loop.images(part))
-            return scorer.of(loop.model.adapter.split({name: tensor.cpu() for name, tensor in raw.items()}))
+            heads = loop.model.adapter.split({name: tensor.cpu() for name, tensor in raw.items()})
+            return np.stack(scorer.compare(heads))
 
-        return float(np.concatenate(list(shared_out(score, self._batches))).mean())
+        scores, lanes = np.concatenate(list(shared_out(compare, self._batches)), 1)
+        return float(scores.mean()), int(lanes.sum())
 
     def summary(self) -> dict:
         """For `summary.json`."""

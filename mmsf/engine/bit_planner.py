@@ -5,7 +5,7 @@ import torch
 from mmsf.engine.progress import with_progress
 from mmsf.errors import UserError, require_whole
 from mmsf.quantization import Bits, QuantizedNetwork
-from mmsf.sensitivity.budget import Budget, LayerCost, plan_bits
+from mmsf.sensitivity.budget import Budget, LayerCost, plan_bits, require_room
 from mmsf.sensitivity.layers import layer_scores
 from mmsf.sensitivity.scoring import DistortionScorer
 
@@ -56,21 +56,17 @@ class BitPlanner:
             Layer or function call -> bits.
         """
         network = loop.model.quantized
-        low = dict(network.bits)
-        uniform = network.uniform_bits
-        settled = network.overridden | set(network.left_float)
-        uniform_layers = [name for name, bits in low.items() if bits == uniform and name not in settled]
-        open_layers, together = free_layers(network, uniform_layers)
-        scores = {name: {} for name in open_layers}
-        for bits in (uniform, self.high):
-            network.set_bits(dict.fromkeys(open_layers, bits))
-            network.set_ranges(histograms, loop.weight_range, loop.activation_range)
-            for name, score in self.score_layers(loop, open_layers).items():
+        open_names, together = open_layers(network)
+        costs = {name: layer_cost(network, name) for name in open_names}
+        choices = (network.uniform_bits, self.high)
+        require_room(costs, choices, self.budget)
+        scores = {name: {} for name in open_names}
+        for bits in choices:
+            loop.set_bits(dict.fromkeys(open_names, bits), histograms)
+            for name, score in self.score_layers(loop, open_names).items():
                 scores[name][bits] = score
-        costs = {name: layer_cost(network, name) for name in open_layers}
         plan = plan_bits(scores, costs, self.budget, together)
-        network.set_bits(plan)
-        network.set_ranges(histograms, loop.weight_range, loop.activation_range)
+        loop.set_bits(plan, histograms)
         self.scores = {n: {"/".join(map(str, b.as_list())): s for b, s in own.items()} for n, own in scores.items()}
         more = [name for name, bits in plan.items() if bits == self.high]
         loop.runner.logger.info(f"bit plan: {len(more)} of {len(plan)} layers at {self.high.as_list()}: {', '.join(more)}")
@@ -93,8 +89,13 @@ class BitPlanner:
         return layer_scores(model.quantized, with_progress(names, len(names), "layers"), heads, scorer)
 
 
-def free_layers(network: QuantizedNetwork, names: list[str]) -> tuple[list[str], list[set[str]]]:
-    """Those of ``names`` whose bits can change though the others' do not, and which of them can do so only together."""
+def open_layers(network: QuantizedNetwork) -> tuple[list[str], list[set[str]]]:
+    """Layers and function calls whose bits a plan may decide, and which of them get theirs only together.
+
+    They have the uniform bits, are named by no override, and share no range with one that is not among them.
+    """
+    settled = network.overridden | set(network.left_float)
+    names = [name for name, bits in network.bits.items() if bits == network.uniform_bits and name not in settled]
     sharing = network.sharing()
     bound = {name for group in sharing if not group <= set(names) for name in group}
     free = [name for name in names if name not in bound]

@@ -180,7 +180,7 @@ class BlockwiseLoop(PTQLoop):
                     self.model.quantized.set_activation_ranges(self.observe(), self.activation_range)
                 self.has_final_ranges = True
             self._tune_stage("scales", progress)
-        self.errors["after"] = self.semantic_errors()
+        self.compare_after()
 
     def _tune_stage(self, stage: str, progress: Progress) -> None:
         self._replays = self._new_replays()

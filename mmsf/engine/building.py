@@ -82,7 +82,7 @@ def _told(what: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"{what} cannot be built: {type(error).__name__}: {error}") from error
 
 

@@ -32,8 +32,16 @@ class FloatOutputs:
                 put_frames(kept, raw, part[0], len(self.frames.samples), self.memory)
             self.model.kept_outputs = kept
 
-    def finds_lanes(self) -> bool:
-        """Whether the float model finds a lane in any calibration frame."""
+    def see_lanes(self) -> None:
+        """Find out whether the float model sees a lane in any calibration frame; warn if it does not."""
+        self.sees_lanes = self._finds_lanes()
+        if not self.sees_lanes:
+            self.runner.logger.warning(
+                f"the float model finds no lane in any of the {len(self.frames)} calibration frames: of its heads only the "
+                "confidences can be compared; calibrate with frames that have lanes"
+            )
+
+    def _finds_lanes(self) -> bool:
         adapter = self.model.adapter
         for part in self.frames.parts():
             metas = [self.frames.samples[index].metainfo for index in part]

@@ -21,7 +21,7 @@ from mmsf.engine.range_phase import RangePhase
 from mmsf.engine.storage import WHOLE_OR_ABSENT, file_hash
 from mmsf.engine.validation import validate
 from mmsf.engine.wrapper import QuantWrapper
-from mmsf.errors import UserError, make
+from mmsf.errors import UserError, make, require_whole
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.quantization import RangeEstimator
 from mmsf.reconstruction import TensorMemory
@@ -30,6 +30,7 @@ from mmsf.sensitivity import CurveSettings, NoiseScoreCurve
 
 CHECKED_FRAMES = 8
 CHECK_INTERVAL = 50  # iterations
+DIVERGED = "tuning diverged; lower the learning rates of optim_wrapper"
 
 
 @LOOPS.register_module()
@@ -60,7 +61,8 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
     Attributes:
         memory: Where they are kept.
         frames: The calibration frames.
-        curves: Semantic head -> noise-score curve.
+        curves: Semantic head -> noise-score curve, around the errors before tuning.
+        last_curves: The same, of the heads whose curves were measured again while tuning, around their last errors.
         stages: Stage -> metrics of the validation.
         lanes: Stage -> image path -> lanes of the validation, as `LaneRecorder` keeps them.
         frame_scores: Stage -> ``columns``, ``frames`` (names) and ``scores`` (a row a frame) of the first metric with them.
@@ -88,8 +90,8 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         memory_mb: float = 4096,
     ) -> None:
         super().__init__(runner, dataloader)
-        if max_iters < 0:
-            raise UserError(f"max_iters must not be negative; got {max_iters}")
+        for name, count in (("max_iters", max_iters), ("tuning_frames", tuning_frames), ("cost_samples", cost_samples)):
+            require_whole("train_cfg", name, count, 0)
         if self.model.label_focus and not getattr(self.dataloader.dataset, "labelled", True):
             raise UserError("model.label_focus needs labels; set train_dataloader.dataset.labelled=True")
         if self.model.label_focus and tuning_frames:
@@ -112,6 +114,7 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         self.cost = IterationCost(max_iters, cost_samples)
         self.has_ranges = False
         self.curves: dict[str, NoiseScoreCurve] = {}
+        self.last_curves: dict[str, NoiseScoreCurve] = {}
         self.stages: dict[str, dict] = {}
         self.errors: dict[str, dict[str, float]] = {}
         self.lanes: dict[str, dict[str, dict]] = {}
@@ -237,13 +240,9 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
     def tune_from_ranges(self) -> None:
         """Float outputs, curves and tuning of the calibrated model."""
         self.keep_float_outputs()
-        self.sees_lanes = self.finds_lanes()
+        self.see_lanes()
         if not self.sees_lanes:
             self.model.head_weights.zero_()
-            self.runner.logger.warning(
-                f"the float model finds no lane in any of the {len(self.frames)} calibration frames: no semantic head is "
-                "tuned, only the confidences; calibrate with frames that have lanes"
-            )
         if not self.curves:
             self.measure_curves()
             self.save("curves.pth")
@@ -258,7 +257,17 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
             while self._iter < self._max_iters:
                 self.run_iter(self.frames.tuning_batch(self._iter, self.runner.seed))
             self.runner.call_hook("after_train_epoch")
+        self.compare_after()
+
+    def compare_after(self) -> None:
+        """Errors of the heads after tuning.
+
+        Raises:
+            UserError: One is NaN or infinite: the last steps broke the network.
+        """
         self.errors["after"] = self.semantic_errors()
+        if broken := [name for name, error in self.errors["after"].items() if not math.isfinite(error)]:
+            raise UserError(f"the error of {', '.join(broken)} is NaN or infinite after tuning: {DIVERGED}")
 
     def run_iter(self, data_batch: dict) -> None:
         """One iteration on a mini-batch."""
@@ -272,10 +281,7 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
         asked = loss.device.type == "cpu" or self._iter % CHECK_INTERVAL == 0
         if asked and not loss.isfinite():
             broken = [name for name, value in outputs.items() if name != "loss" and not math.isfinite(value)]
-            raise UserError(
-                f"{', '.join(broken) or 'loss'} is NaN or infinite at iteration {self._iter}: tuning diverged; lower the "
-                "learning rates of optim_wrapper"
-            )
+            raise UserError(f"{', '.join(broken) or 'loss'} is NaN or infinite at iteration {self._iter}: {DIVERGED}")
         self.runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=data_batch, outputs=outputs)
         self._iter += 1
 

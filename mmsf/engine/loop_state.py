@@ -51,7 +51,8 @@ def state_of(loop) -> dict:
         "bits": {name: bits.as_list() for name, bits in loop.model.quantized.bits.items()},
         "layer_scores": {} if loop.bit_planner is None else loop.bit_planner.scores,
         "units": None if loop.model.loss_function is None else loop.model.loss_function.units,
-        "curves": {name: curve.as_dict() for name, curve in loop.curves.items()},
+        "curves": _plain(loop.curves),
+        "last_curves": _plain(loop.last_curves),
         "stages": loop.stages,
         "errors": loop.errors,
         "lanes": loop.lanes,
@@ -85,13 +86,21 @@ def take_up(loop, state: dict) -> None:
     if loop.bit_planner is not None:
         loop.model.quantized.set_bits({name: Bits.parse(bits) for name, bits in state["bits"].items()})
         loop.bit_planner.scores = state["layer_scores"]
-    loop.curves = {name: NoiseScoreCurve.fit(c["loss"], c["raw_score"]) for name, c in state["curves"].items()}
+    loop.curves, loop.last_curves = _curves(state["curves"]), _curves(state["last_curves"])
     if loop.model.loss_function is not None:
         loop.model.loss_function.units = state["units"]
     loop.stages, loop.errors, loop.lanes = state["stages"], state["errors"], state["lanes"]
     loop.frame_scores = state["frame_scores"]
     loop.seconds = state["seconds"]
     loop.cost.pairs = [tuple(pair) for pair in state["cost"]]
+
+
+def _plain(curves: dict[str, NoiseScoreCurve]) -> dict[str, dict]:
+    return {name: curve.as_dict() for name, curve in curves.items()}
+
+
+def _curves(plain: dict[str, dict]) -> dict[str, NoiseScoreCurve]:
+    return {name: NoiseScoreCurve.fit(curve["loss"], curve["raw_score"]) for name, curve in plain.items()}
 
 
 def check_frames(loop) -> None:

@@ -129,5 +129,5 @@ def _add_bit_plan(cfg: Config, path: str) -> None:
     if not isinstance(plan, dict):
         raise UserError(f"bit plan {path} must be a JSON object: layer -> [weight bits, activation bits]")
     # Later entries win, so the plan's stand behind the config's, also where both have a name.
-    own = {name: bits for name, bits in cfg.model.quantizer.get("overrides", {}).items() if name not in plan}
+    own = {name: bits for name, bits in (cfg.model.quantizer.get("overrides") or {}).items() if name not in plan}
     cfg.model.quantizer.overrides = {**own, **plan}

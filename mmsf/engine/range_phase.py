@@ -9,7 +9,7 @@ from mmsf.adapters.finite import broken_network, require_finite
 from mmsf.engine.processes import of_first, shared_out
 from mmsf.engine.progress import with_progress
 from mmsf.engine.relative_rates import settle_shares
-from mmsf.quantization import correcting_weights, equalise
+from mmsf.quantization import Bits, correcting_weights, equalise
 from mmsf.quantization.histogram import BrokenActivationError, GrowingHistogram
 
 # A layer's input has thousands of values a frame: a few frames show its channels.
@@ -31,9 +31,8 @@ class RangePhase:
             with self.timed("bit plan"):
                 self.bit_planner.plan(self, histograms)
         if self.weight_correction:
-            with self.timed("ranges"), torch.no_grad(), correcting_weights(self.model.quantized):
-                for part in with_progress(self.frames.parts(), len(self.frames.parts()), "correction"):
-                    self.model.quantized_raw(self.images(part))
+            with self.timed("ranges"):
+                self.correct_weights()
         self._follow_first()
         settle_shares(self.runner.optim_wrapper.optimizer)
         self.has_ranges = True
@@ -58,6 +57,24 @@ class RangePhase:
         shares = equalise(self.model.quantized, run, weight_range, self.activation_range)
         moved = ", ".join(f"{name} {share:g}" for name, share in shares.items() if share is not None)
         self.runner.logger.info(f"equalisation: {len(shares)} places; share moved into the weights: {moved or 'none'}")
+
+    def correct_weights(self) -> None:
+        """Give the quantized weights norm and mean of the float ones; their ranges must be set."""
+        parts = self.frames.parts()
+        with torch.no_grad(), correcting_weights(self.model.quantized):
+            for part in with_progress(parts, len(parts), "correction"):
+                self.model.quantized_raw(self.images(part))
+
+    def set_bits(self, plan: dict[str, Bits], histograms: dict[str, GrowingHistogram]) -> None:
+        """Change the bits of layers, and set all ranges anew.
+
+        Args:
+            plan: Layer or function call -> bits.
+            histograms: What the activations were, by quantizer name.
+        """
+        with torch.no_grad():
+            self.model.quantized.set_bits(plan)
+            self.model.quantized.set_ranges(histograms, self.weight_range, self.activation_range)
 
     def observe(self) -> dict[str, GrowingHistogram]:
         """Histograms of all activations over the calibration frames, without quantizers."""

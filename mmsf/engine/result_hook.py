@@ -1,5 +1,6 @@
 """What a finished run leaves: quantized.pth, summary.json, frames.json, sensitivity.json, overlays, report.html."""
 
+from itertools import pairwise
 from pathlib import Path
 
 from mmengine.dist import all_gather_object, is_main_process
@@ -10,6 +11,7 @@ from mmsf.engine.quantized_file import write_quantized
 from mmsf.engine.results import peak_memory_mb, run_summary, worst_frames, write_json
 from mmsf.errors import require_whole
 from mmsf.registry import HOOKS
+from mmsf.sensitivity.curves import nearest_curve
 from mmsf.visualization import results_table, write_overlays, write_report
 
 
@@ -57,15 +59,14 @@ class ResultHook(Hook):
     def summary(self, runner, peaks: list[float]) -> dict:
         """`summary.json`."""
         loop = runner.train_loop
-        selected = [set(entry["selected"]) for entry in self._history(runner)]
         return {
             **run_summary(runner, self.method, self.preset, peaks),
             "heads": {
                 name: {
                     "loss_before": loop.errors["before"][name],
                     "loss_after": after,
-                    "sensitivity": loop.curves[name](after),
-                    "selected_share": sum(name in s for s in selected) / len(selected) if selected else None,
+                    "sensitivity": nearest_curve(after, loop.curves[name], loop.last_curves.get(name))(after),
+                    "selected_share": self._selected_share(runner, name),
                 }
                 # A run without tuning measures no head.
                 for name, after in loop.errors.get("after", {}).items()
@@ -79,11 +80,14 @@ class ResultHook(Hook):
 
     def sensitivity(self, runner) -> dict:
         """`sensitivity.json`."""
-        curves = {name: curve.as_dict() for name, curve in runner.train_loop.curves.items()}
-        planner = runner.train_loop.bit_planner
-        layers = {} if planner is None else planner.scores
-        history, iterations = self._history(runner), runner.train_loop.iter
-        return {"curves": curves, "history": history, "iterations": iterations, "layers": layers}
+        loop = runner.train_loop
+        return {
+            "curves": {name: curve.as_dict() for name, curve in loop.curves.items()},
+            "last_curves": {name: curve.as_dict() for name, curve in loop.last_curves.items()},
+            "history": self._history(runner),
+            "iterations": loop.iter,
+            "layers": {} if loop.bit_planner is None else loop.bit_planner.scores,
+        }
 
     def frames(self, runner) -> dict:
         """`frames.json`: what every evaluation frame counts, in the order of ``columns``, by stage."""
@@ -96,6 +100,14 @@ class ResultHook(Hook):
     def _best_moment(runner) -> dict:
         told = [hook.summary() for hook in runner.hooks if isinstance(hook, BestMomentHook)]
         return {"best_moment": told[0]} if told else {}
+
+    def _selected_share(self, runner, name: str) -> float | None:
+        """Share of the iterations in which a head was selected; None where nothing was."""
+        history = self._history(runner)
+        begins = [*(entry["iteration"] for entry in history), runner.train_loop.iter]
+        held = [end - begin for begin, end in pairwise(begins)]
+        chosen = sum(count for entry, count in zip(history, held) if name in entry["selected"])
+        return chosen / sum(held) if sum(held) else None
 
     @staticmethod
     def _history(runner) -> list[dict]:

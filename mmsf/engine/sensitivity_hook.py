@@ -1,18 +1,19 @@
 """Sensitivity Aware Selection while tuning: re-rank the heads at fixed intervals."""
 
 import math
+from dataclasses import replace
 
 import torch
 from mmengine.dist import all_gather, all_reduce
 from mmengine.hooks import Hook
 
-from mmsf.errors import UserError, require_whole
+from mmsf.errors import UserError, require_number, require_whole
 from mmsf.registry import HOOKS
-from mmsf.sensitivity import CurveSettings, algorithm1_scores, default_top_k, order_agreement, slope_weights, top_k
+from mmsf.sensitivity import algorithm1_scores, default_top_k, order_agreement, slope_weights, top_k
 from mmsf.sensitivity.curves import scores_at
 
-# The curves that are measured again while tuning: a few levels around the present error.
-_AROUND = CurveSettings(levels=5, span=(0.4, 2.5), draws=2)
+# Of the curves that are measured again while tuning: a few levels around the present error.
+_AROUND = dict(levels=5, span=(0.4, 2.5))
 
 
 @HOOKS.register_module()
@@ -61,8 +62,10 @@ class SensitivityHook(Hook):
             require_whole("SensitivityHook", "k", k, 1)
         require_whole("SensitivityHook", "recent_frames", recent_frames, 1)
         require_whole("SensitivityHook", "exact_frames", exact_frames, 0)
-        if heads is not None and not heads:
-            raise UserError("SensitivityHook: heads must name a head; leave it out to select among all")
+        require_number("SensitivityHook", "momentum", momentum, 0, below=1)
+        require_number("SensitivityHook", "rest_weight", rest_weight, 0)
+        if heads is not None and (isinstance(heads, str) or not heads):
+            raise UserError("SensitivityHook: heads is a list of names of heads; leave it out to select among all")
         if selection not in ("top-k", "slope"):
             raise UserError(f"SensitivityHook: selection must be top-k or slope; got {selection!r}")
         self.selection = selection
@@ -99,7 +102,8 @@ class SensitivityHook(Hook):
         if (batch_idx + 1) % self.interval == 0:
             if self._recent:
                 errors = {name: torch.cat([batch[name] for batch in self._recent]) for name in self._recent[0]}
-                runner.train_loop.curves.update(runner.train_loop.curves_of(errors, _AROUND))
+                settings = replace(runner.train_loop.curve_settings, **_AROUND)
+                runner.train_loop.last_curves = runner.train_loop.curves_of(errors, settings)
             self._rank(runner, iteration=batch_idx + 1)
 
     def _remember(self, errors: dict[str, torch.Tensor]) -> None:
@@ -113,12 +117,13 @@ class SensitivityHook(Hook):
         model = loop.model
         heads = model.adapter.semantic_heads
         losses = dict(zip(heads, self._losses.tolist()))
-        scores = scores_at(loop.curves, losses)
+        curves = loop.curves | loop.last_curves
+        scores = scores_at(curves, losses)
         weights = dict.fromkeys(heads, self.rest_weight if loop.sees_lanes else 0.0)
         if not loop.sees_lanes:
             selected = []
         elif self.selection == "slope":
-            weights |= slope_weights({name: loop.curves[name].slope(losses[name]) for name in self.heads})
+            weights |= slope_weights({name: curves[name].slope(losses[name]) for name in self.heads})
             selected = [name for name in self.heads if weights[name] >= 1]
         else:
             selected = top_k({name: scores[name] for name in self.heads}, self.k or default_top_k(len(self.heads)))

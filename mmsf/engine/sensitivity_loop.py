@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from mmsf.adapters.base import HeadOutputs
 from mmsf.adapters.errors import channel_rms
-from mmsf.engine.bit_planner import BitPlanner, free_layers, layer_cost
+from mmsf.engine.bit_planner import BitPlanner, layer_cost, open_layers
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.loop import PTQLoop
 from mmsf.engine.progress import with_progress
@@ -60,6 +60,7 @@ class SensitivityLoop(PTQLoop):
         dataloader: Calibration frames, as `PTQLoop`.
         weight_range: As `PTQLoop`.
         activation_range: As `PTQLoop`.
+        weight_correction: As `PTQLoop`.
         equalisation: As `PTQLoop`.
         bit_planner: As `PTQLoop`.
         curves: As `PTQLoop`.
@@ -92,6 +93,7 @@ class SensitivityLoop(PTQLoop):
         dataloader: DataLoader | dict,
         weight_range: dict,
         activation_range: dict,
+        weight_correction: bool = False,
         equalisation: bool = False,
         bit_planner: dict | None = None,
         curves: dict | None = None,
@@ -113,6 +115,7 @@ class SensitivityLoop(PTQLoop):
             0,
             weight_range,
             activation_range,
+            weight_correction=weight_correction,
             equalisation=equalisation,
             bit_planner=bit_planner,
             curves=curves,
@@ -128,6 +131,7 @@ class SensitivityLoop(PTQLoop):
         self.layer_scores: dict[str, float] = {}
         self.foreground: list[HeadForeground] = []
         self.plan: dict = {}
+        self._uncorrected: dict[str, torch.Tensor] = {}
 
     def run(self) -> torch.nn.Module:
         """The recipe."""
@@ -142,6 +146,7 @@ class SensitivityLoop(PTQLoop):
         self.estimate_ranges()
         self.evaluate("calibrated")
         self.keep_float_outputs()
+        self.see_lanes()
         self.measure_curves()
         self.errors["before"] = self.semantic_errors()
         self.score_heads()
@@ -204,8 +209,7 @@ class SensitivityLoop(PTQLoop):
         """Put the layers whose own score is high for what they weigh at 8 bits, and measure what that wins."""
         network = self.model.quantized
         uniform = network.uniform_bits
-        at_uniform = [name for name, bits in network.bits.items() if name in self.layer_scores and bits == uniform]
-        low, together = free_layers(network, at_uniform)
+        low, together = open_layers(network)
         highest = max(map(self.layer_scores.get, low), default=0.0)
         if None in (uniform.weight, uniform.activation) or uniform == HIGH or not highest:
             return
@@ -218,21 +222,25 @@ class SensitivityLoop(PTQLoop):
         if not layers:
             return
         with self.timed("more bits"):
-            histograms = self.observe()
-            self.set_bits(dict.fromkeys(layers, HIGH), histograms)
+            calibrated = _copied(network.state_dict())
+            # Ranges are those of the float network.
+            network.load_state_dict(self._uncorrected or calibrated)
+            self.set_bits(dict.fromkeys(layers, HIGH), self.observe())
+            if self.weight_correction:
+                super().correct_weights()
             output = self.model.adapter.split(super().quantized_outputs())
             after = DistortionScorer(self.model.adapter, self.float_and_calibrated()[0], self.metas, self.rule).of(output)
-            self.set_bits(dict.fromkeys(layers, uniform), histograms)
+            network.set_bits(dict.fromkeys(layers, uniform))
+            network.load_state_dict(calibrated)
         share = sum(costs[name].multiply_accumulates for name in layers) / sum(network.multiply_accumulates.values())
         self.plan = dict(
             layers=layers, bits=HIGH.as_list(), mac_share=share, score=self.all_heads, score_with=float(after.mean())
         )
 
-    def set_bits(self, plan: dict[str, Bits], histograms: dict) -> None:
-        """Change the bits of layers, and set all ranges anew."""
-        with torch.no_grad():
-            self.model.quantized.set_bits(plan)
-            self.model.quantized.set_ranges(histograms, self.weight_range, self.activation_range)
+    def correct_weights(self) -> None:
+        """As `PTQLoop`; what there was before is kept, to be quantized with other bits."""
+        self._uncorrected = _copied(self.model.quantized.state_dict())
+        super().correct_weights()
 
     def float_and_calibrated(self) -> tuple[HeadOutputs, HeadOutputs]:
         """Heads of the float and of the calibrated model for the calibration frames."""
@@ -252,3 +260,7 @@ class SensitivityLoop(PTQLoop):
     def metas(self) -> list[dict]:
         """Metainfo of the calibration frames."""
         return [sample.metainfo for sample in self.frames.samples]
+
+
+def _copied(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in state.items()}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mmsf.errors import UserError
+from mmsf.errors import UserError, require_number, require_pair, require_whole
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class ReconstructionSettings:
         for name, known in (("units", ("layer", "block")), ("objective", ("mse", "fisher", "lanes"))):
             if getattr(self, name) not in known:
                 raise UserError(f"reconstruction: {name} must be {' or '.join(known)}; got {getattr(self, name)!r}")
-        if min(self.iterations, self.batch_size, self.draws) < 1 or self.scale_iterations < 0:
-            raise UserError(
-                "reconstruction: iterations, batch_size and draws must be at least 1, scale_iterations not negative"
-            )
+        for name, least in (("iterations", 1), ("batch_size", 1), ("draws", 1), ("scale_iterations", 0)):
+            require_whole("reconstruction", name, getattr(self, name), least)
+        for name in ("rounding_weight", "scale_rate", "scale_power"):
+            require_number("reconstruction", name, getattr(self, name), 0)
+        require_number("reconstruction", "warm_up", self.warm_up, 0, below=1)
+        require_pair("reconstruction", "beta", self.beta)
         if self.keep_probability is not None and not 0 < self.keep_probability <= 1:
             raise UserError(f"reconstruction: keep_probability must lie in (0, 1]; got {self.keep_probability}")
-        if not 0 <= self.warm_up < 1:
-            raise UserError(f"reconstruction: warm_up must lie in [0, 1); got {self.warm_up}")
 
     def beta_at(self, iteration: int) -> float | None:
         """The regulariser's exponent, linear from its first value to its last; None while it is off."""

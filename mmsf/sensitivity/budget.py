@@ -32,6 +32,8 @@ class Budget:
             raise UserError(f"budget {self.kind!r} is unknown; choose one of {', '.join(BUDGETS)}")
         if not self.limit >= 0:
             raise UserError(f"budget {self.kind}: the limit must not be negative; got {self.limit}")
+        if self.kind == "mac_share" and self.limit > 1:
+            raise UserError(f"budget mac_share is a share from 0 to 1 (5 % is mac_share=0.05); got {self.limit:g}")
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
@@ -40,7 +42,7 @@ class Budget:
         Raises:
             UserError: It is written in another way.
         """
-        kind, _, limit = text.partition("=")
+        kind, _, limit = str(text).partition("=")
         try:
             number = float(limit)
         except ValueError as error:
@@ -78,20 +80,16 @@ def plan_bits(
         together: Sets of layers that get the same bits.
 
     Raises:
-        UserError: Not even the fewest bits everywhere stay within the budget.
+        UserError: As `require_room`.
     """
     if not scores:
         return {}
-    choices = sorted({bits for own in scores.values() for bits in own}, key=lambda b: (b.weight or 0, b.activation or 0))
+    choices = sorted({bits for own in scores.values() for bits in own}, key=_size)
     lowest = choices[0]
+    require_room(costs, choices, budget)
     pairs = [(name, bits) for name in scores for bits in choices]
     cost = np.array([_cost(costs[name], bits, lowest, budget.kind) for name, bits in pairs], float)
-    total = _scale(costs, lowest, budget.kind)
-    limit = budget.limit * total
-    least = sum(min(_cost(costs[name], bits, lowest, budget.kind) for bits in choices) for name in scores)
-    if least > limit * (1 + 1e-9):
-        held = f"budget {budget.kind}={budget.limit:g} cannot be held"
-        raise UserError(f"{held}: the fewest bits everywhere already take {least / total:g}")
+    limit = budget.limit * _scale(costs, lowest, budget.kind)
     score = np.array([scores[name][bits] for name, bits in pairs])
     # In thousandths of the largest score, since the solver takes what differs by less than 1e-6 as equal. Cost breaks ties
     # only: all of it together weighs less than the smallest difference that a score can show.
@@ -113,6 +111,29 @@ def plan_bits(
     if found.x is None:
         raise RuntimeError(f"the bit plan could not be solved: {found.message}")
     return {name: bits for (name, bits), chosen in zip(pairs, found.x) if chosen > 0.5}
+
+
+def require_room(costs: Mapping[str, LayerCost], choices: Iterable[Bits], budget: Budget) -> None:
+    """See that a budget can be held.
+
+    Args:
+        costs: Layer -> what it costs.
+        choices: Bits that a layer can have.
+        budget: The limit.
+
+    Raises:
+        UserError: Not even the fewest bits everywhere stay within it.
+    """
+    choices = sorted(choices, key=_size)
+    least = sum(min(_cost(cost, bits, choices[0], budget.kind) for bits in choices) for cost in costs.values())
+    total = _scale(costs, choices[0], budget.kind)
+    if least > budget.limit * total * (1 + 1e-9):
+        held = f"budget {budget.kind}={budget.limit:g} cannot be held"
+        raise UserError(f"{held}: the fewest bits everywhere already take {least / total:g}")
+
+
+def _size(bits: Bits) -> tuple[int, int]:
+    return bits.weight or 0, bits.activation or 0
 
 
 def _cost(layer: LayerCost, bits: Bits, lowest: Bits, kind: str) -> float:

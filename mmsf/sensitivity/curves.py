@@ -9,7 +9,7 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from mmsf.adapters.base import Adapter, HeadOutputs
-from mmsf.errors import UserError
+from mmsf.errors import UserError, require_pair, require_whole
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.sensitivity.scoring import DistortionScorer, repeat_heads
 
@@ -34,10 +34,12 @@ class CurveSettings:
     draws: int = 4
 
     def __post_init__(self) -> None:
-        if not all(isinstance(number, int) for number in (self.levels, self.frames, self.draws)):
-            raise UserError("curves' levels, frames and draws are whole numbers")
-        if self.levels < 2 or self.frames < 1 or self.draws < 1 or not 0 < self.span[0] < self.span[1]:
-            raise UserError("curves need at least 2 levels, 1 frame, 1 draw and a rising span above 0")
+        require_whole("curves", "levels", self.levels, 2)
+        require_whole("curves", "frames", self.frames, 1)
+        require_whole("curves", "draws", self.draws, 1)
+        low, high = require_pair("curves", "span", self.span)
+        if not 0 < low < high:
+            raise UserError(f"curves: span must rise, above 0; got {self.span}")
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,11 @@ def _parts(frames: list[int], heads_of: Callable[[list[int]], HeadOutputs], draw
     size = sum(tensor.nbytes for group in (first.semantics, first.confidences, first.constants) for tensor in group.values())
     at_once = max(1, AT_ONCE // (size * draws))
     return (frames[begin : begin + at_once] for begin in range(0, len(frames), at_once))
+
+
+def nearest_curve(loss: float, first: NoiseScoreCurve, last: NoiseScoreCurve | None) -> NoiseScoreCurve:
+    """The curve that says most of a loss: the last one, if that was measured around it, else the first, which is wider."""
+    return last if last is not None and last.loss[0] <= loss <= last.loss[-1] else first
 
 
 def scores_at(curves: dict[str, NoiseScoreCurve], losses: dict[str, float] | dict[str, Tensor]) -> dict[str, float]:

@@ -17,6 +17,9 @@ class LaneScorer:
         heads: Heads of the float model for F frames.
         metas: Metainfo of the frames.
         rule: Match rule, penalty and bounding length of Eq. 2.
+
+    Attributes:
+        sees_lanes: Whether the float model sees a lane in any of the frames.
     """
 
     def __init__(self, adapter: Adapter, heads: HeadOutputs, metas: list[dict], rule: DistortionRule) -> None:
@@ -24,15 +27,21 @@ class LaneScorer:
         # All frames are decoded as if they had one size, so that one score compares frames of many cameras.
         self.metas = [{**meta, "ori_shape": FRAME, "own_shape": meta["ori_shape"]} for meta in metas]
         self.rows = row_grid(FRAME[0])
-        self.reference = frames_to_rows(adapter.decode(heads, self.metas), self.rows)
+        lanes = adapter.decode(heads, self.metas)
+        self.reference = frames_to_rows(lanes, self.rows)
+        self.sees_lanes = any(lanes)
 
     def of(self, heads: HeadOutputs) -> np.ndarray:
         """Scores (D * F,) of D versions of all heads for all frames, frame after frame within a version."""
+        return self.compare(heads)[0]
+
+    def compare(self, heads: HeadOutputs) -> tuple[np.ndarray, np.ndarray]:
+        """As `of`, and beside each score the number of lanes that were decoded."""
         draws = len(next(iter(heads.semantics.values()))) // len(self.metas)
         lanes = self.adapter.decode(heads, self.metas * draws)
-        return lane_distortion(
-            np.tile(self.reference, (draws, 1, 1)), frames_to_rows(lanes, self.rows), self.rows, self.rule
-        ).score
+        reference = np.tile(self.reference, (draws, 1, 1))
+        scores = lane_distortion(reference, frames_to_rows(lanes, self.rows), self.rows, self.rule).score
+        return scores, np.array([len(found) for found in lanes])
 
 
 class DistortionScorer(LaneScorer):

@@ -22,7 +22,7 @@ from mmsf.visualization.sensitivity import (
     timeline_figure,
     write_figure,
 )
-from mmsf.visualization.table import main_metrics, markdown_table, results_table
+from mmsf.visualization.table import main_metrics, results_table
 
 __all__ = [
     "PALETTE",
@@ -35,7 +35,6 @@ __all__ = [
     "layers_figure",
     "losses_figure",
     "main_metrics",
-    "markdown_table",
     "next_step",
     "results_table",
     "short_name",

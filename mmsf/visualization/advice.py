@@ -33,6 +33,11 @@ def next_step(summary: Mapping[str, Any], sensitivity: Mapping[str, Any]) -> str
 
 
 def _after_analysis(sensitivity: Mapping[str, Any]) -> str:
+    if not sensitivity.get("sees_lanes", True):
+        return (
+            "The float model finds no lane in the calibration frames, so nothing can be said of the quantized one: give "
+            "calibration frames that have lanes."
+        )
     everything = sensitivity["all_heads"]
     if everything < _WHOLE:
         return (

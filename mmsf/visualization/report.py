@@ -14,8 +14,8 @@ from mmsf.visualization.table import MODELS, all_metrics, main_metrics, number, 
 _FIGURES = {
     "curves": (
         "Sensitivity of the heads",
-        "How far lanes move when one head alone is disturbed. Dots are Monte-Carlo draws, lines the queried curves, "
-        "rings the heads before tuning, discs after.",
+        "How far lanes move when one head alone is disturbed. Dots are Monte-Carlo draws, lines the queried curves, dashed "
+        "where they were measured again around the last losses; rings are the heads before tuning, discs after.",
     ),
     "selection": (
         "Selection over the iterations",
@@ -253,7 +253,7 @@ def _facts(summary: Mapping[str, Any]) -> str:
         "scheme": summary.get("scheme"),
         "layers left float": ", ".join(summary.get("left_float") or []) or None,
         "iterations": summary.get("iterations"),
-        "time of an iteration, relative to plain tuning": summary.get("iteration_cost_ratio"),
+        "time of an iteration / that of a float forward and backward": summary.get("iteration_cost_ratio"),
         "peak memory, MB": summary.get("peak_memory_mb"),
     }
     run |= {f"{kind} frames": count for kind, count in (summary.get("frames") or {}).items()}
@@ -278,7 +278,10 @@ def _facts(summary: Mapping[str, Any]) -> str:
 def _kernels(summary: Mapping[str, Any]) -> str:
     if summary.get("not_deployable"):
         return f"not deployable: {summary['not_deployable']}"
+    others = sum(share for bits, share in (summary.get("mac_share") or {}).items() if bits not in ("8/8", "float/float"))
     if (summary.get("weight_bits"), summary.get("activation_bits")) == (8, 8):
+        if others:
+            return f"simulated in part: {100 * others:.2g} % of the multiply-accumulates have bits that no stock kernel has"
         if backend := _BACKENDS.get(summary.get("profile")):
             return f"8-bit integer, in {backend}"
         again = "model.quantizer.profile=onnxruntime, openvino or tensorrt"

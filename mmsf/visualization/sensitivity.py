@@ -3,6 +3,7 @@
 Every figure comes from the plain data of ``sensitivity.json``::
 
     {"curves": {head: {"loss": [...], "score": [...], "raw_score": [...]}},
+     "last_curves": the same, of the heads whose curves were measured again while tuning,
      "history": [{"iteration", "losses": {head: x}, "scores": {head: x}, "weights": {head: w}, "selected": [head, ...],
                   "algorithm1": {head: score}}],
      "iterations": of the whole run,
@@ -70,7 +71,8 @@ def curves_figure(sensitivity: Mapping[str, Any]) -> Figure:
 
     Args:
         sensitivity: The data of the module's docstring; needs ``curves``. Dots are the raw Monte-Carlo scores, the line is
-            the curve that is queried; where there is a ``history``, a ring marks the head's first loss, a disc its last.
+            the curve that is queried, dashed where it was measured again while tuning; where there is a ``history``, a ring
+            marks the head's first loss, a disc its last.
 
     Source: the paper's Figure 4, right.
     """
@@ -82,6 +84,9 @@ def curves_figure(sensitivity: Mapping[str, Any]) -> Figure:
     for head, curve in sensitivity["curves"].items():
         axes.plot(curve["loss"], curve["score"], color=colors[head], label=_plain(head))
         scores += list(curve["score"])
+        if again := (sensitivity.get("last_curves") or {}).get(head):
+            axes.plot(again["loss"], again["score"], "--", color=colors[head], linewidth=1.2)
+            scores += list(again["score"])
         if "raw_score" in curve:
             axes.plot(curve["loss"], curve["raw_score"], ".", color=colors[head], alpha=0.45, markersize=6)
         for record, face in marks:

@@ -63,13 +63,6 @@ def results_table(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines + _agreement(summary) + _warnings(summary))
 
 
-def markdown_table(summary: Mapping[str, Any]) -> str:
-    """Lay out the same table as Markdown, numbers to the right."""
-    rows = _rows(summary)
-    rows.insert(1, [":--", *["--:"] * (len(rows[0]) - 1)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
 def _rows(summary: Mapping[str, Any]) -> list[Sequence[str]]:
     keys = main_metrics(summary)
     bits = f"W{summary.get('weight_bits', '?')}A{summary.get('activation_bits', '?')}"

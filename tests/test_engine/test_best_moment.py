@@ -36,7 +36,7 @@ def test_tuning_never_ends_worse_than_it_began(spoiled):
     scores = hook.mean_scores if hook.kept_mean else hook.scores
     assert scores[hook.kept] == min(*hook.scores.values(), *hook.mean_scores.values())
     # The model itself is as good as it was then, not only the record of it.
-    assert hook._score(spoiled) == scores[hook.kept]
+    assert hook._score(spoiled)[0] == scores[hook.kept]
 
 
 def test_the_running_mean_is_kept_where_it_is_better_and_the_model_goes_on_as_it_was(roads, tmp_path):
@@ -52,7 +52,23 @@ def test_the_running_mean_is_kept_where_it_is_better_and_the_model_goes_on_as_it
     assert (hook.kept, hook.kept_mean) == (6, True)
     assert all(torch.equal(value, spoiled[name]) for name, value in network.state_dict().items())
     network.load_state_dict(hook._state)
-    assert hook._score(run) == hook.mean_scores[6]
+    assert hook._score(run)[0] == hook.mean_scores[6]
+
+
+def test_a_model_that_sees_no_lane_is_not_taken_for_better_than_one_whose_lanes_are_far_off(roads, tmp_path):
+    run = tuned(roads, tmp_path, HOOK)
+    hook, bias = hook_of(run), run.train_loop.model.quantized.network.cls_layer.bias
+    hook.kept, hook.kept_mean, hook.scores[0] = 0, False, 1e6
+    good = bias.detach().clone()
+    with torch.no_grad():
+        bias.copy_(torch.tensor([50.0, -50.0]))
+    assert hook._judge(run, 8, mean=False).endswith("no lane is left")
+    assert hook.kept == 0
+    assert hook.scores[8] < 1e6
+    with torch.no_grad():
+        bias.copy_(good)
+    assert hook._judge(run, 9, mean=False).endswith("*")
+    assert hook.kept == 9
 
 
 def test_the_running_mean_forgets_where_it_began():

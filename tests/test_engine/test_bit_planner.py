@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from test_engine.runs import CHECKPOINT, CONFIG, run_tool
+from test_engine.tuned import tuned
 
 from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.ptq import ptq_config
@@ -76,6 +77,12 @@ def test_a_budget_that_cannot_be_read_is_one_clear_line(roads, tmp_path):
     assert result.stderr.strip().splitlines()[-1].startswith("error: budget 'bytes' is unknown")
 
 
+def test_a_budget_that_cannot_be_held_is_refused_before_anything_is_scored(roads, tmp_path, monkeypatch):
+    monkeypatch.setattr(BitPlanner, "score_layers", lambda *_: pytest.fail("layers were scored"))
+    with pytest.raises(UserError, match="cannot be held: the fewest bits everywhere already take 1"):
+        tuned(roads, tmp_path, train_cfg__bit_planner=dict(budget="bit_operations=0.9"))
+
+
 def test_bits_that_a_plan_gives_are_settled_though_they_are_the_uniform_ones(planned, roads, tmp_path):
     given = json.loads((planned / "summary.json").read_text())["bit_plan"]
     result = run_tool(
@@ -106,3 +113,5 @@ def test_a_given_plan_wins_over_the_configs_own_overrides(tmp_path):
     cfg = ptq_config(CONFIG, checkpoint=str(CHECKPOINT), bit_plan=plan, options={"model.quantizer.overrides": own})
     # Later entries win.
     assert list(cfg.model.quantizer.overrides.items()) == [("head.*", "w4a4"), ("head.fc", [8, 8])]
+    cfg = ptq_config(CONFIG, checkpoint=str(CHECKPOINT), bit_plan=plan, options={"model.quantizer.overrides": None})
+    assert list(cfg.model.quantizer.overrides.items()) == [("head.fc", [8, 8])]

@@ -229,25 +229,34 @@ def test_a_float_config_is_sent_to_the_presets(tmp_path):
         analyze_sensitivity(ROOT / "configs" / "scnn" / "scnn_r18_culane.py", work_dir=str(tmp_path))
 
 
-def test_the_analysed_model_is_the_one_that_a_run_begins_with(roads, tmp_path):
-    """Equalised, and with the bits of the preset's plan."""
+@pytest.mark.parametrize("preset", ["best-mixed", "aciq"])
+def test_the_analysed_model_is_the_one_that_a_run_begins_with(preset, roads, tmp_path):
+    """Equalised, and with the bits of the preset's plan; or with corrected weights."""
     arguments = dict(
-        preset="best-mixed",
+        preset=preset,
         bits="w4a4",
         presets=ROOT / "configs" / "_base_" / "ptq",
         checkpoint=str(CHECKPOINT),
         data_root=str(roads / "test"),
         calibration_root=[str(roads / "train")],
     )
-    options = {"train_cfg.bit_planner.frames": 2, "train_cfg.curves": dict(levels=3, frames=2, draws=1)}
+    options = {"train_cfg.curves": dict(levels=3, frames=2, draws=1)}
+    mixed = preset == "best-mixed"
+    if mixed:
+        options["train_cfg.bit_planner.frames"] = 2
     brief = {"train_cfg.layer_frames": 1, "train_cfg.foreground_frames": 0, "custom_hooks.0.overlays": 1}
     analysed = analyze_sensitivity(
         FLOAT_CONFIG, work_dir=str(tmp_path / "a"), options=options | brief, **arguments
     ).train_loop
-    short = {"train_cfg.max_iters": 1, "train_cfg.tuning_frames": 0}
+    short = {"train_cfg.max_iters": 1, "train_cfg.tuning_frames": 0} if mixed else {}
     begun = quantize(FLOAT_CONFIG, work_dir=str(tmp_path / "b"), options=options | short, **arguments).train_loop
     assert analysed.model.quantized.bits == begun.model.quantized.bits
-    assert len(set(analysed.model.quantized.bits.values())) == 2
+    assert len(set(analysed.model.quantized.bits.values())) == 1 + mixed
     assert analysed.stages["calibrated"] == begun.stages["calibrated"]
     lanes = [{name: frame["lines"] for name, frame in loop.lanes["calibrated"].items()} for loop in (analysed, begun)]
     assert str(lanes[0]) == str(lanes[1])
+    # A plan was tried on it, and taken back.
+    assert analysed.plan["layers"]
+    after, before = analysed.model.quantized.state_dict(), begun.model.quantized.state_dict()
+    if not mixed:
+        assert [name for name in before if not torch.equal(before[name], after[name])] == []

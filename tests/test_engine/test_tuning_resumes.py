@@ -1,3 +1,4 @@
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from mmengine.hooks import CheckpointHook
 from test_engine.tuned import Stopped, assert_resumes_exactly, tuned
 
-from mmsf.engine import PTQLoop, SensitivityHook
+from mmsf.engine import PTQLoop, ResultHook, SensitivityHook
 from mmsf.engine.storage import file_hash
 from mmsf.errors import UserError
 
@@ -60,6 +61,41 @@ def test_an_unknown_selection_is_refused():
         SensitivityHook(selection="soft")
 
 
+def test_a_network_that_its_last_step_breaks_is_not_written(roads, tmp_path):
+    with pytest.raises(UserError, match="NaN or infinite after tuning: tuning diverged; lower the learning rates"):
+        tuned(roads, tmp_path, dict(type="mmsf.BreakAfter", iterations=4))
+    assert not (tmp_path / "quantized.pth").exists()
+
+
+def test_curves_that_are_measured_again_have_the_settings_of_the_first_and_do_not_replace_them(roads, tmp_path):
+    run = tuned(roads, tmp_path, train_cfg__curves__draws=3)
+    loop = run.train_loop
+    assert {name: len(curve.loss) for name, curve in loop.curves.items()} == {"offsets": 3, "length": 3}
+    assert {name: len(curve.loss) for name, curve in loop.last_curves.items()} == {"offsets": 5, "length": 5}
+    written = json.loads((tmp_path / "sensitivity.json").read_text())
+    assert written["curves"] == {name: curve.as_dict() for name, curve in loop.curves.items()}
+    assert written["last_curves"] == {name: curve.as_dict() for name, curve in loop.last_curves.items()}
+    # Before tuning the heads lie on the first curves.
+    first = next(hook for hook in run.hooks if isinstance(hook, SensitivityHook)).history[0]
+    assert first["scores"] == {name: loop.curves[name](loss) for name, loss in first["losses"].items()}
+
+
+def test_the_share_of_a_head_is_that_of_the_iterations_in_which_it_was_selected():
+    history = [dict(iteration=0, selected=["a"]), dict(iteration=6, selected=["b"]), dict(iteration=8, selected=["b"])]
+    runner = SimpleNamespace(hooks=[SimpleNamespace(history=history)], train_loop=SimpleNamespace(iter=8))
+    hook = ResultHook("best", "best")
+    assert [hook._selected_share(runner, name) for name in "abc"] == [0.75, 0.25, 0.0]
+    assert hook._selected_share(SimpleNamespace(hooks=[], train_loop=runner.train_loop), "a") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("momentum", 1.0), ("momentum", "abc"), ("rest_weight", -1), ("rest_weight", float("inf"))]
+)
+def test_shares_and_weights_that_cannot_be_are_refused(name, value):
+    with pytest.raises(UserError, match=f"SensitivityHook: {name} must be a number of at least 0"):
+        SensitivityHook(**{name: value})
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("interval", 2.5), ("k", 0), ("k", -1), ("recent_frames", 0), ("exact_frames", -1)]
 )
@@ -68,9 +104,10 @@ def test_numbers_of_heads_and_frames_that_cannot_be_are_refused(name, value):
         SensitivityHook(**{name: value})
 
 
-def test_no_head_to_select_among_is_refused():
-    with pytest.raises(UserError, match="heads must name a head"):
-        SensitivityHook(heads=[], selection="slope")
+@pytest.mark.parametrize("heads", [[], "range"])
+def test_no_head_to_select_among_is_refused(heads):
+    with pytest.raises(UserError, match="heads is a list of names of heads"):
+        SensitivityHook(heads=heads, selection="slope")
 
 
 def test_errors_that_were_kept_for_curves_come_back_on_the_processor():

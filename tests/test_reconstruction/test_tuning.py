@@ -201,10 +201,14 @@ def test_importance_has_a_mean_of_one_and_weighs_errors(tmp_path):
     [
         (dict(units="stage"), "layer or block"),
         (dict(objective="kl"), "mse or fisher or lanes"),
-        (dict(iterations=0), "at least 1"),
-        (dict(draws=0), "and draws must be at least 1"),
+        (dict(iterations=0), "iterations must be a whole number of at least 1"),
+        (dict(batch_size=1.5), "batch_size must be a whole number"),
+        (dict(draws=0), "draws must be a whole number of at least 1"),
+        (dict(scale_iterations=-1), "scale_iterations must be a whole number of at least 0"),
+        (dict(scale_rate=-1.0), "scale_rate must be a number of at least 0"),
+        (dict(beta=[20]), "beta must be two numbers"),
         (dict(keep_probability=0.0), r"\(0, 1\]"),
-        (dict(warm_up=1.0), r"\[0, 1\)"),
+        (dict(warm_up=1.0), "warm_up must be a number of at least 0 and less than 1"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):

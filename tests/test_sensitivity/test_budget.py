@@ -98,7 +98,7 @@ def test_a_budget_that_nothing_fits_is_refused():
         plan_bits({"a": {LOW: 1.0, HIGH: 0.0}}, {"a": LayerCost(10, 10)}, Budget("average_weight_bits", 3))
 
 
-@pytest.mark.parametrize("text", ["mac_share", "bytes=3", "layers=x", "layers=-1"])
+@pytest.mark.parametrize("text", ["mac_share", "bytes=3", "layers=x", "layers=-1", "mac_share=5", 0.05])
 def test_a_budget_that_is_written_wrongly_is_refused(text):
     with pytest.raises(UserError, match="budget"):
         Budget.parse(text)

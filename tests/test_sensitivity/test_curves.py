@@ -9,7 +9,7 @@ from mmsf.adapters.errors import head_errors, semantic_error
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, algorithm1_scores, measure_curves
-from mmsf.sensitivity.curves import scores_at
+from mmsf.sensitivity.curves import nearest_curve, scores_at
 from mmsf.sensitivity.scoring import frames_of
 
 RULE = DistortionRule()
@@ -94,13 +94,21 @@ def test_every_head_is_queried_with_its_own_loss():
     assert scores_at(measured, losses) == {name: measured[name](losses[name]) for name in losses}
 
 
-@pytest.mark.parametrize("settings", [dict(levels=1), dict(draws=0), dict(frames=0), dict(span=(1.0, 0.1))])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(dict(levels=1), dict(draws=0), dict(frames=0), dict(levels=2.5), dict(draws=2.5), dict(frames=2.5)),
+        *(dict(span=(1.0, 0.1)), dict(span=[0.1]), dict(span=(0.1, float("inf"))), dict(span=0.1)),
+    ],
+)
 def test_impossible_settings_are_refused(settings):
-    with pytest.raises(UserError, match="curves need"):
+    (name,) = settings
+    with pytest.raises(UserError, match=f"curves: {name} must"):
         CurveSettings(**settings)
 
 
-@pytest.mark.parametrize("name", ["levels", "draws", "frames"])
-def test_parts_of_a_frame_are_refused(name):
-    with pytest.raises(UserError, match="whole numbers"):
-        CurveSettings(**{name: 2.5})
+def test_a_loss_is_looked_up_on_the_last_curve_only_where_that_was_measured():
+    first = NoiseScoreCurve.fit(np.array([1.0, 10.0, 100.0]), np.array([1.0, 2.0, 3.0]))
+    last = NoiseScoreCurve.fit(np.array([4.0, 6.0]), np.array([5.0, 7.0]))
+    assert [nearest_curve(loss, first, last) for loss in (3.9, 4.0, 6.0, 6.1)] == [first, last, last, first]
+    assert nearest_curve(5.0, first, None) is first

@@ -132,15 +132,26 @@ def test_a_share_of_the_float_f1_is_told_only_where_there_is_one(float_f1, quant
     ],
 )
 def test_kernels_are_those_that_run_the_profile(profile, told, tmp_path):
-    write_report(tmp_path / "report.html", dict(SUMMARY, profile=profile, weight_bits=8, activation_bits=8))
+    summary = dict(SUMMARY, profile=profile, weight_bits=8, activation_bits=8, mac_share={"8/8": 0.98, "float/float": 0.02})
+    write_report(tmp_path / "report.html", summary)
     assert told in parse(tmp_path / "report.html").text
 
 
 def test_four_bits_are_called_simulated_and_eight_are_not(tmp_path):
     for bits in (4, 8):
-        write_report(tmp_path / f"{bits}.html", {**SUMMARY, "weight_bits": bits, "activation_bits": bits})
+        summary = dict(SUMMARY, weight_bits=bits, activation_bits=bits, mac_share={f"{bits}/{bits}": 1.0})
+        write_report(tmp_path / f"{bits}.html", summary)
     pages = [" ".join(parse(tmp_path / f"{bits}.html").text) for bits in (4, 8)]
     assert ["simulated" in page for page in pages] == [True, False]
+
+
+def test_layers_of_other_bits_in_an_integer_model_are_called_simulated(tmp_path):
+    shares = {"8/8": 0.95, "4/4": 0.03, "float/float": 0.02}
+    summary = dict(SUMMARY, profile="onnxruntime", weight_bits=8, activation_bits=8, mac_share=shares)
+    write_report(tmp_path / "report.html", summary)
+    words = " ".join(parse(tmp_path / "report.html").text)
+    assert "simulated in part: 3 % of the multiply-accumulates" in words
+    assert "8-bit integer" not in words
 
 
 @pytest.mark.parametrize("part", [*SUMMARY, None])
@@ -210,6 +221,7 @@ def test_the_advice_names_the_head_and_the_layers_and_what_they_win(tmp_path):
         (dict(more_bits={}), "tune with tools/ptq.py"),
         (dict(more_bits={**ANALYSIS["more_bits"], "score_with": 32.0}), "wins little"),
         (dict(confidences={"lane": 32.0}), "The confidence lane breaks most"),
+        (dict(all_heads=0.0, sees_lanes=False), "give calibration frames that have lanes"),
     ],
 )
 def test_the_advice_follows_the_figures(tmp_path, parts, words):

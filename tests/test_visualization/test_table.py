@@ -2,7 +2,7 @@
 
 from test_visualization.inputs import SUMMARY
 
-from mmsf.visualization import main_metrics, markdown_table, results_table
+from mmsf.visualization import main_metrics, results_table
 
 
 def test_f1_comes_first_and_side_figures_stay_out():
@@ -48,10 +48,3 @@ def test_a_metric_that_a_model_lacks_is_a_dash():
 
 def test_a_run_without_labels_still_has_a_table():
     assert "f1 0.9000" in results_table({"weight_bits": 4, "activation_bits": 8, "agreement": {"f1": 0.9}})
-
-
-def test_the_markdown_table_has_as_many_cells_in_every_row():
-    lines = markdown_table(SUMMARY).splitlines()
-    assert len(lines) == 5
-    assert {line.count("|") for line in lines} == {6}
-    assert lines[1] == "| :-- | --: | --: | --: | --: |"
