@@ -53,13 +53,25 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class _Pairs(DictAction):
+    """As MMEngine's; what is no pair is told in one line."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        if wrong := [pair for pair in values if not pair.partition("=")[0] or "=" not in pair]:
+            raise UserError(f"--cfg-options takes pairs K=V, without spaces around =; got {wrong[0]!r}")
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, ValueError) as error:
+            raise UserError(f"--cfg-options {' '.join(values)}: {error}") from error
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, whose pairs are a dict in ``options``."""
     parser.add_argument(
         "--cfg-options",
         dest="options",
         nargs="+",
-        action=DictAction,
+        action=_Pairs,
         default={},
         metavar="K=V",
         help="pairs merged into the config",

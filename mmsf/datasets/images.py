@@ -12,6 +12,7 @@ from mmsf.errors import UserError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _END_OF_IMAGE, _START_OF_SCAN = b"\xff\xd9", b"\xff\xda"
+_PNG, _END_OF_PNG = b"\x89PNG\r\n", b"IEND"
 
 
 class CorruptImageError(UserError):
@@ -19,10 +20,12 @@ class CorruptImageError(UserError):
 
 
 def _is_cut(content: bytes) -> bool:
-    """Whether a JPEG ends early. Some decoders fill the missing part with grey and say nothing.
+    """Whether a JPEG or PNG ends early. Some decoders fill the missing part with grey and say nothing.
 
-    After the last start of scan an end-of-image marker must follow; inside a scan these two bytes never stand together.
+    After a JPEG's last start of scan an end-of-image marker must follow; inside a scan these two bytes never stand together.
     """
+    if content.startswith(_PNG):
+        return content.rfind(_END_OF_PNG) < 0
     return content.startswith(b"\xff\xd8") and content.rfind(_END_OF_IMAGE) < content.rfind(_START_OF_SCAN)
 
 

@@ -32,6 +32,7 @@ class LaneRecorder(BaseMetric):
             lines = [lane.points for lane in self.adapter.lanes_in(predicted, meta)]
             frame = {"lines": lines, "size": tuple(meta["ori_shape"][:2]), "name": frame_name(meta)}
             if isinstance(predicted, dict):
+                predicted.setdefault("ori_shape", frame["size"])
                 known = frame if self.floats is None else self.floats.get(meta["img_path"])
                 if known is not None:
                     predicted["float_instances"] = {"lines": known["lines"]}

@@ -80,14 +80,14 @@ def sample_curves(lanes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     sizes = np.array([len(lane) for lane in lanes], np.int64)
     counts = np.where(sizes > 2, SAMPLES * (sizes - 1) + 1, np.where(sizes == 2, 2, 0))
     samples = np.empty((2, counts.sum()), np.float32)
-    if (sizes == 2).any():
-        samples[:, np.repeat(sizes == 2, counts)] = np.concatenate([lane for lane in lanes if len(lane) == 2]).T
-    if (sizes > 2).any():
-        points = np.concatenate([lane for lane in lanes if len(lane) > 2]).astype(np.float32)
-        inner = np.repeat(sizes > 2, counts)
-        ends = np.cumsum(counts)[sizes > 2] - 1
-        inner[ends] = False
-        samples[:, ends] = points[np.cumsum(sizes[sizes > 2]) - 1].T
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        if (sizes == 2).any():
+            samples[:, np.repeat(sizes == 2, counts)] = np.concatenate([lane for lane in lanes if len(lane) == 2]).T
+        if (sizes > 2).any():
+            points = np.concatenate([lane for lane in lanes if len(lane) > 2]).astype(np.float32)
+            inner = np.repeat(sizes > 2, counts)
+            ends = np.cumsum(counts)[sizes > 2] - 1
+            inner[ends] = False
+            samples[:, ends] = points[np.cumsum(sizes[sizes > 2]) - 1].T
             samples[:, inner] = _spline_samples(points, sizes[sizes > 2])
     return samples, counts

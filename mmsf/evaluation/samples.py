@@ -33,9 +33,15 @@ def frame_name(sample: dict) -> str | None:
 
 
 def by_image_size(samples: Sequence[dict]) -> dict[tuple[int, int], list[int]]:
-    """Indices of the samples by height and width of their original images, pixels."""
+    """Indices of the samples by height and width of their original images, pixels.
+
+    Raises:
+        UserError: A sample does not say its image's size.
+    """
     groups: dict[tuple[int, int], list[int]] = {}
     for index, sample in enumerate(samples):
+        if "ori_shape" not in sample:
+            raise UserError("a prediction has no ori_shape, the size of its image, which this metric needs; choose another")
         height, width = sample["ori_shape"][:2]
         groups.setdefault((int(height), int(width)), []).append(index)
     return groups

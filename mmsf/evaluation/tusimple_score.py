@@ -1,5 +1,6 @@
 """TuSimple's accuracy, FP and FN, as the official ``lane.py`` computes them."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -127,7 +128,8 @@ def score_frames(labelled: Sequence[TuSimpleFrame], predicted: Sequence[TuSimple
     if not truth:
         raise UserError("the label file has no frame")
     if len(truth) != len(labelled):
-        raise UserError("the label file names a frame twice")
+        twice = next(name for name, count in Counter(frame.raw_file for frame in labelled).items() if count > 1)
+        raise UserError(f"frame {twice!r} is labelled twice; leave one line a frame in the label file")
     scores: dict[str, TuSimpleScore] = {}
     for frame in predicted:
         name = frame.raw_file

@@ -96,7 +96,7 @@ def read_checkpoint(path: str | Path, trusted: bool = False) -> OriginalCheckpoi
         Its weights.
 
     Raises:
-        UserError: The file is missing or holds no weights.
+        UserError: The file is missing, holds no weights, or NaN or infinite ones.
     """
     content = safe_globals.load(path, trusted)
     notes = []
@@ -119,6 +119,10 @@ def read_checkpoint(path: str | Path, trusted: bool = False) -> OriginalCheckpoi
     kept = {key: value for key, value in state.items() if not _PROFILER_KEYS.search(key)}
     if len(kept) < len(state):
         notes.append(f"dropped {len(state) - len(kept)} operation counts (total_ops, total_params)")
+    # As they will be in the model.
+    floats = {key: value.float() for key, value in kept.items() if value.is_floating_point() and _is_plain(value)}
+    if broken := [key for key, value in floats.items() if not value.isfinite().all()]:
+        raise UserError(f"{path}: {broken[0]} has NaN or infinite numbers; give weights of a training that went well")
     return OriginalCheckpoint(kept, notes)
 
 
@@ -135,6 +139,11 @@ def convert(state: StateDict, family: str) -> StateDict:
     return FAMILIES[family].rename(state)
 
 
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it holds real numbers one by one."""
+    return tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_complex() or tensor.is_meta)
+
+
 def _difference(ours: StateDict, given: StateDict) -> str | None:
     """The first thing that keeps a state dict from loading strictly."""
     missing, unexpected = [k for k in ours if k not in given], [k for k in given if k not in ours]
@@ -145,7 +154,7 @@ def _difference(ours: StateDict, given: StateDict) -> str | None:
     for key, value in ours.items():
         if value.shape != given[key].shape:
             return f"{key} is {tuple(given[key].shape)}, the model has {tuple(value.shape)}"
-        if given[key].layout != torch.strided or given[key].is_quantized or given[key].is_complex() or given[key].is_meta:
+        if not _is_plain(given[key]):
             return f"{key} is no plain tensor of real numbers"
     return None
 

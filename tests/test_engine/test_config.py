@@ -59,6 +59,14 @@ def test_evaluation_frames_never_calibrate_even_when_their_folder_is_given(tusim
     assert set(frames(cfg.train_dataloader.dataset)) == {f"{i:04d}.jpg" for i in range(32)}
 
 
+@pytest.mark.parametrize("pairs", [["nonsense"], ["a=1", "b=", "5"], ["=3"], ["a=[1,2"]])
+def test_options_that_are_no_pairs_are_refused_in_one_line(pairs, command):
+    status, _, told = command("test", TUSIMPLE, "none.pth", "--cfg-options", *pairs)
+    assert status == 2
+    (line,) = told.strip().splitlines()
+    assert line.startswith("error: --cfg-options")
+
+
 def test_folders_below_the_old_root_are_found_below_the_new_one():
     cfg = Config(
         dict(

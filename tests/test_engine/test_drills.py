@@ -44,9 +44,9 @@ def float_weights(work_dir: Path, change: Callable[[STATE], None]) -> None:
 @pytest.mark.parametrize(
     ("weight", "value", "met"),
     [
-        ("backbone.layer2.0.conv1.weight", float("nan"), "the activation at 'backbone.layer2.0.conv2'"),
+        ("backbone.layer2.0.conv1.weight", 3e38, "the activation at 'backbone.layer2.0.conv2'"),
         ("backbone.layer2.0.conv2.weight", 3e38, "the activation at 'backbone.layer2.1.conv1'"),
-        ("reg_layer.bias", float("inf"), "the raw output"),
+        ("reg_layer.weight", 3e38, "the raw output"),
     ],
 )
 def test_a_layer_that_gives_nan_or_infinite_numbers_is_named(weight, value, met, roads, tmp_path):
@@ -76,6 +76,12 @@ class BreakAfter(Hook):
 def test_tuning_that_diverges_stops_with_the_heads_names(roads, tmp_path):
     with pytest.raises(UserError, match=r"loss_\w+, error_\w+.* is NaN or infinite at iteration 2: tuning diverged; lower"):
         tuned(roads, tmp_path / "run", dict(type="BreakAfter", iterations=2))
+    assert not (tmp_path / "run" / "quantized.pth").exists()
+
+
+def test_a_network_that_its_last_step_breaks_is_not_written(roads, tmp_path):
+    with pytest.raises(UserError, match="NaN or infinite after tuning: tuning diverged; lower the learning rates"):
+        tuned(roads, tmp_path / "run", dict(type="BreakAfter", iterations=4))
     assert not (tmp_path / "run" / "quantized.pth").exists()
 
 
@@ -157,7 +163,7 @@ def test_without_a_lane_in_any_frame_the_log_says_so_and_confidence_alone_is_tun
     whole, resumed = assert_resumes_exactly(roads, tmp_path, [], after=3, model__detector__adapter__threshold=0.999999)
     for runner in (whole, resumed):
         log = "".join(path.read_text() for path in Path(runner.work_dir).glob("*/*.log"))
-        assert "no lane in any of the 10 calibration frames: no semantic head is tuned, only the confidences" in log
+        assert "no lane in any of the 10 calibration frames: of its heads only the confidences can be compared" in log
         history = next(hook.history for hook in runner.hooks if hasattr(hook, "history"))
         assert [(entry["selected"], set(entry["weights"].values())) for entry in history] == [([], {0.0})] * 3
     ranges = torch.load(tmp_path / "whole" / "ranges.pth", weights_only=True)["state_dict"]

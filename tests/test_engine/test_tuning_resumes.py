@@ -61,12 +61,6 @@ def test_an_unknown_selection_is_refused():
         SensitivityHook(selection="soft")
 
 
-def test_a_network_that_its_last_step_breaks_is_not_written(roads, tmp_path):
-    with pytest.raises(UserError, match="NaN or infinite after tuning: tuning diverged; lower the learning rates"):
-        tuned(roads, tmp_path, dict(type="mmsf.BreakAfter", iterations=4))
-    assert not (tmp_path / "quantized.pth").exists()
-
-
 def test_curves_that_are_measured_again_have_the_settings_of_the_first_and_do_not_replace_them(roads, tmp_path):
     run = tuned(roads, tmp_path, train_cfg__curves__draws=3)
     loop = run.train_loop

@@ -103,19 +103,6 @@ class SpoilAfter(Hook):
                 runner.model.quantized.network.cls_layer.bias.copy_(torch.tensor([-50.0, 50.0]))
 
 
-@HOOKS.register_module()
-class BreakAfter(Hook):
-    """Makes a weight NaN after an iteration."""
-
-    def __init__(self, iterations: int) -> None:
-        self.iterations = iterations
-
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if batch_idx + 1 == self.iterations:
-            with torch.no_grad():
-                runner.model.quantized.network.reg_layer.bias.fill_(float("nan"))
-
-
 def state(runner: Runner) -> dict[str, torch.Tensor]:
     """Weights, scales and selection that a run ended with."""
     return runner.train_loop.model.state_dict()

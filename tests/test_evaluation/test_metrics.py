@@ -150,6 +150,18 @@ def test_lanes_with_points_outside_agree_with_themselves():
     assert (lanes["a.jpg"]["lines"][0] >= 0).all()
 
 
+def test_plain_predictions_are_compared_at_their_images_size_which_the_recorder_knows():
+    given = {"data_samples": [DetDataSample(metainfo={"ori_shape": SIZE, "img_path": "a.jpg"})]}
+    adapter = TASK_UTILS.build(dict(type="ConfiguredAdapter", confidences=dict(lane="logits"), semantics=dict(x="x")))
+    metric, lanes = METRICS.build({"type": "LaneAgreement"}), {}
+    plain = [{"pred_instances": {"lines": [lane(400)]}}]
+    LaneRecorder(lanes, adapter, None).process(given, plain)
+    metric.process(given, plain)
+    assert metric.compute_metrics(metric.results)["F1"] == 1
+    with pytest.raises(UserError, match="a prediction has no ori_shape"):
+        metric.process(given, [{"pred_instances": {"lines": [lane(400)]}, "float_instances": {"lines": []}}])
+
+
 def test_the_memory_of_a_comparison_does_not_grow_with_the_frames():
     def peak(frames: int) -> int:
         lanes = [[lane(50 + 10 * number) for number in range(20)]] * frames

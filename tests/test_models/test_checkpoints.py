@@ -112,6 +112,14 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
         load_float_checkpoint(model(), tmp_path / "partial.pth")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_weights_that_are_nan_or_infinite_are_named(value: float, tmp_path: Path) -> None:
+    state = {"whole": torch.ones(2), "broken.weight": torch.tensor([1.0, value], dtype=torch.float64)}
+    torch.save(state, tmp_path / "broken.pth")
+    with pytest.raises(UserError, match=r"broken\.pth: broken\.weight has NaN or infinite numbers"):
+        read_checkpoint(tmp_path / "broken.pth")
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing\.pth is not there"):
         read_checkpoint(tmp_path / "nothing.pth")
