@@ -45,7 +45,8 @@ UNTYPED = {
     "optim_wrapper.optimizer.type": ("Adamm", "the config cannot be built: .*Adamm"),
     "default_hooks.logger.type": ("mmsf.LoggerHok", "the config cannot be built: .*LoggerHok"),
     "custom_hooks.7.interval": "--cfg-options does not fit the config",
-    "train_cfg.max_iters": ("many", "the config cannot be built: TypeError"),
+    "train_cfg.max_iters": ("many", "train_cfg: max_iters must be a whole number of at least 0; got 'many'"),
+    "train_cfg.memory_mb": ("much", "the config cannot be built: TypeError"),
 }
 
 

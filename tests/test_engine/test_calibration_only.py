@@ -50,7 +50,7 @@ def test_the_quantized_model_is_the_calibrated_one_and_nothing_was_tuned(ended):
     assert summary["agreement"]["f1"] == summary["agreement"]["calibrated"]["f1"]
     assert summary["float"]["CULane/F1"] > 0.7
     assert not {"float outputs", "curves", "tuning"} & set(summary["seconds"])
-    nothing = {"curves": {}, "history": [], "iterations": 0, "layers": {}}
+    nothing = {"curves": {}, "last_curves": {}, "history": [], "iterations": 0, "layers": {}}
     assert json.loads((folder / "sensitivity.json").read_text()) == nothing
     assert (folder / "report.html").is_file()
     assert len(list((folder / "overlays").iterdir())) == 2
