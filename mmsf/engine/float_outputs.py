@@ -1,5 +1,6 @@
 """The second phase of post-training quantization: what the float model gives, how far the other is from it, and curves."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -10,10 +11,12 @@ from mmsf.adapters.base import HeadOutputs
 from mmsf.adapters.errors import head_errors
 from mmsf.engine.processes import of_first, shared_out
 from mmsf.engine.progress import with_progress
+from mmsf.errors import UserError
 from mmsf.reconstruction import put_frames
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, measure_curves
 
 Result = TypeVar("Result")
+DIVERGED = "tuning diverged; lower the learning rates of optim_wrapper"
 
 
 class FloatOutputs:
@@ -122,3 +125,13 @@ class FloatOutputs:
             for name, error in found.items():
                 errors[name] += error * (len(part) / len(self.frames))
         return errors
+
+    def compare_after(self) -> None:
+        """Errors of the heads after tuning.
+
+        Raises:
+            UserError: One is NaN or infinite: the last steps broke the network.
+        """
+        self.errors["after"] = self.semantic_errors()
+        if broken := [name for name, error in self.errors["after"].items() if not math.isfinite(error)]:
+            raise UserError(f"the error of {', '.join(broken)} is NaN or infinite after tuning: {DIVERGED}")

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from mmsf.engine.bit_planner import BitPlanner
 from mmsf.engine.calibration import CalibrationFrames
 from mmsf.engine.cost import IterationCost, float_step
-from mmsf.engine.float_outputs import FloatOutputs
+from mmsf.engine.float_outputs import DIVERGED, FloatOutputs
 from mmsf.engine.loop_state import LoopState, check_evaluated, check_frames, state_of, take_up
 from mmsf.engine.processes import of_first, unwrapped
 from mmsf.engine.range_phase import RangePhase
@@ -30,7 +30,6 @@ from mmsf.sensitivity import CurveSettings, NoiseScoreCurve
 
 CHECKED_FRAMES = 8
 CHECK_INTERVAL = 50  # iterations
-DIVERGED = "tuning diverged; lower the learning rates of optim_wrapper"
 
 
 @LOOPS.register_module()
@@ -258,16 +257,6 @@ class PTQLoop(RangePhase, FloatOutputs, BaseLoop):
                 self.run_iter(self.frames.tuning_batch(self._iter, self.runner.seed))
             self.runner.call_hook("after_train_epoch")
         self.compare_after()
-
-    def compare_after(self) -> None:
-        """Errors of the heads after tuning.
-
-        Raises:
-            UserError: One is NaN or infinite: the last steps broke the network.
-        """
-        self.errors["after"] = self.semantic_errors()
-        if broken := [name for name, error in self.errors["after"].items() if not math.isfinite(error)]:
-            raise UserError(f"the error of {', '.join(broken)} is NaN or infinite after tuning: {DIVERGED}")
 
     def run_iter(self, data_batch: dict) -> None:
         """One iteration on a mini-batch."""
