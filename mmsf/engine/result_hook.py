@@ -11,7 +11,7 @@ from mmsf.engine.quantized_file import write_quantized
 from mmsf.engine.results import peak_memory_mb, run_summary, worst_frames, write_json
 from mmsf.errors import require_whole
 from mmsf.registry import HOOKS
-from mmsf.sensitivity.curves import nearest_curve
+from mmsf.sensitivity.curves import score_by_both
 from mmsf.visualization import results_table, write_overlays, write_report
 
 
@@ -65,7 +65,7 @@ class ResultHook(Hook):
                 name: {
                     "loss_before": loop.errors["before"][name],
                     "loss_after": after,
-                    "sensitivity": nearest_curve(after, loop.curves[name], loop.last_curves.get(name))(after),
+                    "sensitivity": score_by_both(after, loop.curves[name], loop.last_curves.get(name)),
                     "selected_share": self._selected_share(runner, name),
                 }
                 # A run without tuning measures no head.

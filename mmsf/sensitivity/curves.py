@@ -169,9 +169,19 @@ def _parts(frames: list[int], heads_of: Callable[[list[int]], HeadOutputs], draw
     return (frames[begin : begin + at_once] for begin in range(0, len(frames), at_once))
 
 
-def nearest_curve(loss: float, first: NoiseScoreCurve, last: NoiseScoreCurve | None) -> NoiseScoreCurve:
-    """The curve that says most of a loss: the last one, if that was measured around it, else the first, which is wider."""
-    return last if last is not None and last.loss[0] <= loss <= last.loss[-1] else first
+def score_by_both(loss: float, first: NoiseScoreCurve, last: NoiseScoreCurve | None) -> float:
+    """Score at a loss: by the last curve where that was measured, and beyond its ends in the shape of the first, wider one.
+
+    Args:
+        loss: Semantic error of the head.
+        first: The curve around the head's error before tuning.
+        last: The curve around its last errors; None if it was not measured again.
+    """
+    if last is None:
+        return first(loss)
+    near = min(max(loss, last.loss[0]), last.loss[-1])
+    there = first(near)
+    return last(near) * (first(loss) / there if there else 1.0)
 
 
 def scores_at(curves: dict[str, NoiseScoreCurve], losses: dict[str, float] | dict[str, Tensor]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from mmsf.adapters.errors import head_errors, semantic_error
 from mmsf.errors import UserError
 from mmsf.lanes.distortion import DistortionRule
 from mmsf.sensitivity import CurveSettings, NoiseScoreCurve, algorithm1_scores, measure_curves
-from mmsf.sensitivity.curves import nearest_curve, scores_at
+from mmsf.sensitivity.curves import score_by_both, scores_at
 from mmsf.sensitivity.scoring import frames_of
 
 RULE = DistortionRule()
@@ -107,8 +107,14 @@ def test_impossible_settings_are_refused(settings):
         CurveSettings(**settings)
 
 
-def test_a_loss_is_looked_up_on_the_last_curve_only_where_that_was_measured():
-    first = NoiseScoreCurve.fit(np.array([1.0, 10.0, 100.0]), np.array([1.0, 2.0, 3.0]))
-    last = NoiseScoreCurve.fit(np.array([4.0, 6.0]), np.array([5.0, 7.0]))
-    assert [nearest_curve(loss, first, last) for loss in (3.9, 4.0, 6.0, 6.1)] == [first, last, last, first]
-    assert nearest_curve(5.0, first, None) is first
+def test_a_score_is_the_last_curves_and_goes_on_beyond_it_as_the_first_ones():
+    first = NoiseScoreCurve.fit(np.array([1.0, 10.0, 100.0]), np.array([0.0, 4.0, 8.0]))
+    last = NoiseScoreCurve.fit(np.array([10.0, 20.0]), np.array([2.0, 5.0]))
+    assert score_by_both(10.0, first, last) == 2.0
+    assert score_by_both(20.0, first, last) == last(20.0) == 5.0
+    assert score_by_both(15.0, first, last) == last(15.0)
+    assert score_by_both(3.0, first, last) == pytest.approx(2.0 * first(3.0) / 4.0)
+    assert score_by_both(50.0, first, last) == pytest.approx(5.0 * first(50.0) / first(20.0))
+    assert score_by_both(50.0, first, None) == first(50.0)
+    flat = NoiseScoreCurve.fit(np.array([1.0, 100.0]), np.zeros(2))
+    assert score_by_both(50.0, flat, last) == 5.0
