@@ -10,6 +10,7 @@ from mmsf.engine.results import peak_memory_mb, run_summary, worst_frames, write
 from mmsf.engine.sensitivity_loop import HeadForeground
 from mmsf.errors import require_whole
 from mmsf.registry import HOOKS
+from mmsf.sensitivity.curves import as_dicts
 from mmsf.sensitivity.foreground import FOREGROUND
 from mmsf.visualization import (
     figures,
@@ -76,7 +77,7 @@ class AnalysisHook(Hook):
         total = sum(network.multiply_accumulates.values())
         ranked = sorted(loop.layer_scores.items(), key=lambda item: -item[1])
         return {
-            "curves": {name: curve.as_dict() for name, curve in loop.curves.items()},
+            "curves": as_dicts(loop.curves),
             "history": [],
             "present": {
                 "losses": loop.errors["before"],

@@ -13,6 +13,7 @@ from mmsf.errors import UserError
 from mmsf.evaluation.samples import frame_name
 from mmsf.quantization import Bits
 from mmsf.sensitivity import NoiseScoreCurve
+from mmsf.sensitivity.curves import as_dicts
 
 # What decides the result, besides the frames and the seed, which is the stopped run's: parts of the config, and hooks.
 _COMPARED = ("model", "train_cfg", "optim_wrapper", "param_scheduler")
@@ -51,8 +52,8 @@ def state_of(loop) -> dict:
         "bits": {name: bits.as_list() for name, bits in loop.model.quantized.bits.items()},
         "layer_scores": {} if loop.bit_planner is None else loop.bit_planner.scores,
         "units": None if loop.model.loss_function is None else loop.model.loss_function.units,
-        "curves": _plain(loop.curves),
-        "last_curves": _plain(loop.last_curves),
+        "curves": as_dicts(loop.curves),
+        "last_curves": as_dicts(loop.last_curves),
         "stages": loop.stages,
         "errors": loop.errors,
         "lanes": loop.lanes,
@@ -93,10 +94,6 @@ def take_up(loop, state: dict) -> None:
     loop.frame_scores = state["frame_scores"]
     loop.seconds = state["seconds"]
     loop.cost.pairs = [tuple(pair) for pair in state["cost"]]
-
-
-def _plain(curves: dict[str, NoiseScoreCurve]) -> dict[str, dict]:
-    return {name: curve.as_dict() for name, curve in curves.items()}
 
 
 def _curves(plain: dict[str, dict]) -> dict[str, NoiseScoreCurve]:

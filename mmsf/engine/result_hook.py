@@ -11,7 +11,7 @@ from mmsf.engine.quantized_file import write_quantized
 from mmsf.engine.results import peak_memory_mb, run_summary, worst_frames, write_json
 from mmsf.errors import require_whole
 from mmsf.registry import HOOKS
-from mmsf.sensitivity.curves import score_by_both
+from mmsf.sensitivity.curves import as_dicts, score_by_both
 from mmsf.visualization import results_table, write_overlays, write_report
 
 
@@ -82,8 +82,8 @@ class ResultHook(Hook):
         """`sensitivity.json`."""
         loop = runner.train_loop
         return {
-            "curves": {name: curve.as_dict() for name, curve in loop.curves.items()},
-            "last_curves": {name: curve.as_dict() for name, curve in loop.last_curves.items()},
+            "curves": as_dicts(loop.curves),
+            "last_curves": as_dicts(loop.last_curves),
             "history": self._history(runner),
             "iterations": loop.iter,
             "layers": {} if loop.bit_planner is None else loop.bit_planner.scores,

@@ -80,6 +80,11 @@ class NoiseScoreCurve:
         return {"loss": self.loss.tolist(), "score": self.score.tolist(), "raw_score": self.raw_score.tolist()}
 
 
+def as_dicts(curves: dict[str, NoiseScoreCurve]) -> dict[str, dict[str, list[float]]]:
+    """Head -> its curve as plain lists."""
+    return {name: curve.as_dict() for name, curve in curves.items()}
+
+
 def measure_curves(
     adapter: Adapter,
     heads_of: Callable[[list[int]], HeadOutputs],
